@@ -1,0 +1,76 @@
+"""Flow matching and diffusion models in PyTorch, from exact theory to few-step sampling.
+
+>>> import torch, pathline as pl
+>>> path = pl.AffinePath(pl.Linear())
+>>> field = pl.testing.oracles.gaussian(torch.tensor([2.0, -1.0]), 0.25 * torch.eye(2), path)
+>>> x_1 = pl.sample(field, (1000, 2), solver="heun", steps=32, generator=torch.Generator().manual_seed(0))
+>>> (x_1.mean(0) - torch.tensor([2.0, -1.0])).abs().max().item() < 0.06
+True
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pathline import couplings, guidance, objectives, predictions, schedules, solvers, times
+from pathline.couplings import COUPLINGS
+from pathline.field import BaseField, Field
+from pathline.guidance import CFG, GUIDANCE
+from pathline.objectives import WEIGHTS, Matching, weights
+from pathline.paths import AffinePath, Estimate, Path
+from pathline.predictions import DATA, DISPLACEMENT, NOISE, PREDICTIONS, SCORE, VELOCITY, Prediction, V, edm_f
+from pathline.schedules import (
+    DDPM,
+    EDM,
+    SCHEDULES,
+    VE,
+    VP,
+    Coefs,
+    Cosine,
+    CustomSchedule,
+    Linear,
+    Polynomial,
+    Schedule,
+    Trig,
+)
+from pathline.solvers import SOLVERS, Solution, Solver, integrate, sample, solve
+from pathline.times import TIMES, TimeLaw
+
+if TYPE_CHECKING:
+    from pathline import data, metrics, nets, testing, train, viz
+    from pathline.train import Trainer, fit
+
+__version__ = "0.1.0"
+
+_LAZY_MODULES = ("data", "metrics", "nets", "testing", "train", "viz")
+_LAZY_NAMES = {"Trainer": "pathline.train", "fit": "pathline.train"}
+
+__all__ = [
+    # schedules
+    "Schedule", "Coefs", "Linear", "VP", "Cosine", "Trig", "Polynomial", "VE", "EDM", "DDPM", "CustomSchedule",
+    # predictions
+    "Prediction", "DATA", "NOISE", "VELOCITY", "SCORE", "V", "DISPLACEMENT", "edm_f",
+    # paths and fields
+    "Path", "AffinePath", "Estimate", "BaseField", "Field", "CFG",
+    # training
+    "Matching", "TimeLaw", "weights", "fit", "Trainer",
+    # simulation
+    "Solver", "Solution", "sample", "solve", "integrate",
+    # registries
+    "SCHEDULES", "PREDICTIONS", "TIMES", "COUPLINGS", "GUIDANCE", "WEIGHTS", "SOLVERS",
+    # modules
+    "schedules", "predictions", "times", "couplings", "guidance", "objectives", "solvers",
+    *_LAZY_MODULES,
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # what needs more than torch is imported when it is first used
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"pathline.{name}")
+    if name in _LAZY_NAMES:
+        return getattr(importlib.import_module(_LAZY_NAMES[name]), name)
+    raise AttributeError(f"module 'pathline' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

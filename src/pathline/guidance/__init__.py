@@ -1,0 +1,11 @@
+"""Guidance: functions from a field to a field."""
+
+from collections.abc import Callable
+
+from pathline.guidance.base import Guidance, extrapolate, null_like
+from pathline.guidance.cfg import CFG
+
+GUIDANCE: dict[str, Callable[..., Guidance]] = {"cfg": CFG}
+"""Guidance methods by the name that configurations use."""
+
+__all__ = ["CFG", "GUIDANCE", "Guidance", "extrapolate", "null_like"]

@@ -1,0 +1,14 @@
+"""Networks ``net(x_t, t, y=None)`` that return a tensor like ``x_t``; ``t`` is ``()`` or ``(B,)``.
+
+A net is rebuilt from JSON: ``NETS[net.name](**net.config)`` and a state dict give the same function.
+Any other module with the same call serves as well; the rest of the package requires nothing of this.
+"""
+
+from torch import nn
+
+from pathline.nets.dit import DiT
+from pathline.nets.mlp import MLP
+
+NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "dit": DiT}
+
+__all__ = ["NETS", "DiT", "MLP"]

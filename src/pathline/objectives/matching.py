@@ -1,0 +1,145 @@
+"""Conditional matching of any prediction in any loss space (theory T9-T13, T18)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pathline import times as time_laws
+from pathline._shapes import check_state, expand_time, working_dtype
+from pathline._typing import Cond, Net
+from pathline.couplings import Coupling
+from pathline.field import BaseField, Field
+from pathline.guidance.base import null_like
+from pathline.objectives.weights import Weight
+from pathline.paths.affine import AffinePath
+from pathline.predictions import Prediction, combine, gain
+from pathline.schedules import Coefs
+from pathline.times import TimeLaw
+
+
+@dataclass(frozen=True)
+class Matching:
+    """E_{t, x_0, x_1} w(t) |p_theta(x_t, t) - p(x_t | x_0, x_1)|²: flow, score, noise and data matching alike.
+
+    The network predicts ``prediction`` along ``path``; the squared error, a mean over the dimensions of a sample, is
+    counted in ``loss_in`` (the prediction itself unless told otherwise) by the known factor (D'/D)², and multiplied
+    by ``weight``, which brings its own space. ``clip`` holds the divisor D of that factor away from zero, 0.05 as in
+    "Back to Basics" unless a weight is given, whose product is bounded by itself. ``times`` draws t, ``coupling``
+    pairs source and data (independent if None), ``label_dropout`` is the chance that a sample trains the empty
+    condition (`guidance.null_like`).
+    """
+
+    path: AffinePath
+    prediction: Prediction
+    loss_in: Prediction | None = None
+    times: TimeLaw = field(default_factory=time_laws.uniform)
+    weight: Weight | None = None
+    coupling: Coupling | None = None
+    label_dropout: float = 0.1
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.label_dropout <= 1.0:
+            raise ValueError(f"label_dropout must lie in [0, 1], got {self.label_dropout}")
+        if self.weight is not None and self.loss_in not in (None, self.weight.space):
+            raise ValueError(
+                f"{self.weight!r} weighs the {self.weight.space} error, but loss_in={self.loss_in}: give one of the two"
+            )
+        if self.clip is not None and not self.clip > 0.0:
+            raise ValueError(f"clip must be positive, got {self.clip}")
+
+    @property
+    def space(self) -> Prediction:
+        """The prediction in which the error is counted."""
+        if self.weight is not None:
+            return self.weight.space
+        return self.prediction if self.loss_in is None else self.loss_in
+
+    def factor(self, coefs: Coefs) -> "Tensor | float":
+        """What multiplies the squared error of the network's own prediction: weight times (D'/D)²."""
+        clip = self.clip if self.clip is not None else (0.05 if self.weight is None else 1e-4)
+        change = gain(coefs, self.prediction, self.space, clip)
+        return change if self.weight is None else self.weight.of(coefs) * change  # pyright: ignore[reportReturnType]
+
+    def __call__(
+        self,
+        net: Net | BaseField,
+        x_1: Tensor,
+        x_0: Tensor | None = None,
+        y: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        **cond: Any,
+    ) -> Tensor:
+        """The loss of a batch, a scalar.
+
+        ``x_1`` (B, ...) data; ``x_0`` source points to be coupled with it, Gaussian noise if None; ``y`` (B,) labels
+        or (B, C) vectors, dropped at the rate `label_dropout`; further conditions are passed on as they are.
+        """
+        x_0, t, cond = self.draw(x_1, x_0, y, cond, generator)
+        value, target, coefs = self.pair(self.field(net), x_0, x_1, t, **cond)
+        if self.weight is None and self.space is self.prediction:
+            return F.mse_loss(value, target)
+        return (self.factor(coefs) * (value - target) ** 2).mean()
+
+    def per_sample(
+        self,
+        net: Net | BaseField,
+        x_1: Tensor,
+        x_0: Tensor | None = None,
+        y: Tensor | None = None,
+        *,
+        t: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        **cond: Any,
+    ) -> Tensor:
+        """The loss of each sample, shape (B,); the times ``t`` (B,) may be given. Its mean is the loss."""
+        x_0, drawn, cond = self.draw(x_1, x_0, y, cond, generator)
+        value, target, coefs = self.pair(self.field(net), x_0, x_1, drawn if t is None else t, **cond)
+        return (self.factor(coefs) * (value - target) ** 2).flatten(1).mean(1)
+
+    def field(self, net: Net | BaseField) -> BaseField:
+        """``net`` seen as the field that this objective trains."""
+        return net if isinstance(net, BaseField) else Field(net, self.path, self.prediction)
+
+    def draw(
+        self,
+        x_1: Tensor,
+        x_0: Tensor | None = None,
+        y: Tensor | None = None,
+        cond: Cond | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor, Cond]:
+        """(x_0, t, conditions) of a training batch: source drawn and coupled, times drawn, labels dropped."""
+        check_state(x_1, "x_1")
+        if x_0 is None:
+            x_0 = torch.randn(x_1.shape, generator=generator, device=x_1.device, dtype=x_1.dtype)
+        elif x_0.shape != x_1.shape or x_0.dtype != x_1.dtype:
+            raise ValueError(
+                f"x_0 must be like x_1, {tuple(x_1.shape)} {x_1.dtype}, got {tuple(x_0.shape)} {x_0.dtype}"
+            )
+        if self.coupling is not None:
+            x_0 = x_0[self.coupling(x_0, x_1, y, generator)]
+        t = self.times.sample(len(x_1), generator=generator, device=x_1.device, dtype=working_dtype(x_1))
+        cond = {} if cond is None else cond
+        return x_0, t, cond if y is None else {**cond, "y": self._drop(y, x_1, generator)}
+
+    def pair(
+        self, field: BaseField, x_0: Tensor, x_1: Tensor, t: Tensor, **cond: Any
+    ) -> tuple[Tensor, Tensor, Coefs]:
+        """What the network returns at (x_t, t), what it should return, and the coefficients there."""
+        coefs = self.path.coefs(t, x_1)
+        x_t = combine(coefs.alpha, x_1, coefs.sigma, x_0)
+        value = field.evaluate(x_t, t, **cond).read(self.prediction)
+        return value, self.prediction.of(coefs, x_1, x_0), coefs
+
+    def _drop(self, y: Tensor, x_1: Tensor, generator: torch.Generator | None) -> Tensor:
+        if len(y) != len(x_1):
+            raise ValueError(f"y must have one entry per sample, {len(x_1)}, got shape {tuple(y.shape)}")
+        if self.label_dropout == 0.0:
+            return y
+        drop = torch.rand(len(y), generator=generator, device=x_1.device) < self.label_dropout
+        return torch.where(expand_time(drop, y), null_like(y), y)

@@ -1,0 +1,101 @@
+"""What a solver is, and what it is given (theory T4, T5, T36)."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pathline._typing import Cond
+from pathline.field import BaseField
+from pathline.paths.base import Estimate
+
+
+class Bound:
+    """A field with its conditions, counting calls: what `integrate` hands to a solver.
+
+    ``bound(x, t)`` is the estimate at states x (B, ...) and time t, shape () or (B,).
+    """
+
+    def __init__(self, field: BaseField, cond: Cond | None = None) -> None:
+        self.field, self.cond = field, {} if cond is None else cond
+        self.path, self.prediction = field.path, field.prediction
+        self.calls = 0
+        """Calls of the field."""
+        self.rows = 0
+        """Samples evaluated, summed over the calls."""
+
+    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+        self.calls += 1
+        self.rows += len(x)
+        return self.field.evaluate(x, t, **self.cond)
+
+    def singular(self, t: Tensor) -> bool:
+        """Whether no velocity can be read at the time ``t``; see `BaseField.singular`."""
+        return self.field.singular(t)
+
+
+def bind(field: "BaseField | Bound", cond: Cond | None = None) -> Bound:
+    """``field`` ready for a solver; a bound field is passed through."""
+    return field if isinstance(field, Bound) else Bound(field, cond)
+
+
+def as_time(t: "Tensor | float") -> Tensor:
+    """A time as a float64 scalar on the CPU, which multiplies states of any device and dtype."""
+    return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
+
+
+class Noise:
+    """Where a stochastic solver takes its increments from; unit normals per interval of time.
+
+    With ``seeds`` each sample has a stream of its own, so sample i does not depend on the batch around it.
+    """
+
+    def __init__(self, generator: torch.Generator | None = None, seeds: "list[int] | None" = None) -> None:
+        self.generator = generator
+        self.streams = None if seeds is None else [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def normal(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """(W_s - W_t)/sqrt|s - t|, shape of x."""
+        if self.streams is None:
+            return torch.randn(x.shape, generator=self.generator, device=x.device, dtype=x.dtype)
+        draws = [torch.randn(x.shape[1:], generator=stream, dtype=x.dtype) for stream in self.streams]
+        return torch.stack(draws).to(x.device)
+
+
+class Solver(ABC):
+    """One step of a method; `integrate` is the loop. `testing.check_solver` judges a new one."""
+
+    order: int
+    """Global order of the error in the step size; for a stochastic solver, its weak order."""
+    stochastic: bool = False
+
+    def evaluations(self, steps: int) -> int:
+        """Field evaluations of ``steps`` steps."""
+        return steps
+
+    def start(self, field: Bound, x: Tensor, grid: Tensor, noise: Noise) -> Any:
+        """The state before the first step: whatever is computed once per grid."""
+        return None
+
+    @abstractmethod
+    def step(
+        self, field: "BaseField | Bound", x: Tensor, t: Tensor, s: Tensor, state: Any
+    ) -> tuple[Tensor, Any]:
+        """From time t to time s, scalars of shape (); s < t runs backwards. ``state=None`` starts anew."""
+
+    def steps(self, evaluations: int) -> int:
+        """The most steps that a budget of ``evaluations`` pays for."""
+        n = 0
+        while n < evaluations and self.evaluations(n + 1) <= evaluations:
+            n += 1
+        if n == 0:
+            raise ValueError(
+                f"evaluations={evaluations} does not pay for one step of this solver, which takes {self.evaluations(1)}"
+            )
+        if n == 1 and evaluations > 1:
+            raise ValueError(
+                f"evaluations={evaluations} would be a single step of this solver ({self.evaluations(1)} evaluations): "
+                f"give at least {self.evaluations(2)}, another solver, or steps=1 if one step is meant"
+            )
+        return n
