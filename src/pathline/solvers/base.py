@@ -69,6 +69,8 @@ class Solver(ABC):
     order: int
     """Global order of the error in the step size; for a stochastic solver, its weak order."""
     stochastic: bool = False
+    one_step: bool = True
+    """Whether a step needs no history; a multistep method that starts at order 1 shows order min(order, 2)."""
 
     def evaluations(self, steps: int) -> int:
         """Field evaluations of ``steps`` steps."""
