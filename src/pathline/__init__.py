@@ -36,7 +36,7 @@ from pathline.solvers import SOLVERS, Solution, Solver, integrate, sample, solve
 from pathline.times import TIMES, TimeLaw
 
 if TYPE_CHECKING:
-    from pathline import data, metrics, nets, testing, train, viz
+    from pathline import data, metrics, nets, testing, train, viz  # noqa: F401
     from pathline.train import Trainer, fit
 
 __version__ = "0.1.0"

@@ -314,14 +314,16 @@ class DDPM(Schedule):
 class CustomSchedule(Schedule):
     """A schedule from two functions; derivatives by forward-mode differentiation, the inverse by bisection.
 
-    ``alpha`` and ``sigma`` are elementwise functions of a tensor of times, with log(alpha/sigma) increasing.
+    ``alpha`` and ``sigma`` are elementwise functions of a tensor of times, with log(alpha/sigma) increasing. They are
+    read a hair inside the ends, where derivatives such as that of sqrt(1 - t) are finite.
     """
 
     alpha: Callable[[Tensor], Tensor]
     sigma: Callable[[Tensor], Tensor]
 
     def __call__(self, t: Tensor) -> Coefs:
-        one = torch.ones_like(t)
+        hair = 1e-9 if t.dtype == torch.float64 else 1e-6
+        t, one = t.clamp(hair, 1.0 - hair), torch.ones_like(t)
         alpha, dalpha = torch.func.jvp(self.alpha, (t,), (one,))  # pyright: ignore[reportAssignmentType]
         sigma, dsigma = torch.func.jvp(self.sigma, (t,), (one,))  # pyright: ignore[reportAssignmentType]
         return Coefs(alpha, sigma, dalpha, dsigma)

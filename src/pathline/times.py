@@ -144,24 +144,29 @@ def log_snr_normal(schedule: Schedule, mean: float = 1.2, std: float = 1.2) -> T
     )
 
 
+def _within(schedule: Schedule, low: float, high: float) -> tuple[float, float]:
+    """The part of [low, high] that the log-SNR of ``schedule`` runs through."""
+    first, last = schedule.log_snr(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
+    return max(low, first), min(high, last)
+
+
 def log_snr_uniform(schedule: Schedule, low: float = -7.0, high: float = 7.0) -> TimeLaw:
-    """Equal steps of log-SNR between ``low`` and ``high`` (T39); a grid still starts at 0 and ends at 1."""
+    """Equal steps of log-SNR between ``low`` and ``high`` (T39), cut to the schedule's range; a grid starts at 0 and ends at 1."""
     if not low < high:
         raise ValueError(f"need low < high, got {low} and {high}")
+    first, last = _within(schedule, low, high)
     return TimeLaw(
-        lambda u: schedule.t_of_logsnr(low + (high - low) * u),
-        f"log_snr_uniform({schedule!r}, {low:g}, {high:g})",
+        lambda u: schedule.t_of_logsnr(first + (last - first) * u), f"log_snr_uniform({schedule!r}, {low:g}, {high:g})"
     )
 
 
-def karras(
-    schedule: Schedule, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
-) -> TimeLaw:
-    """Karras et al. 2022, eq. 5, on the noise-to-signal ratio sigma/alpha of any schedule (T39)."""
+def karras(schedule: Schedule, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> TimeLaw:
+    """Karras et al. 2022, eq. 5, on the noise-to-signal ratio sigma/alpha of any schedule, cut to its range (T39)."""
     if not 0.0 < sigma_min < sigma_max:
         raise ValueError(f"need 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
     _positive("rho", rho)
-    first, last = sigma_max ** (1.0 / rho), sigma_min ** (1.0 / rho)
+    ends = _within(schedule, -math.log(sigma_max), -math.log(sigma_min))
+    first, last = (math.exp(-end / rho) for end in ends)
     return TimeLaw(
         lambda u: schedule.t_of_logsnr(-rho * torch.log(first + u * (last - first))),
         f"karras({schedule!r}, {sigma_min:g}, {sigma_max:g}, {rho:g})",

@@ -1,5 +1,21 @@
 """Exact fields to compare with, and the laws that every part obeys: `oracles` and `laws`."""
 
-from pathline.testing import oracles
+from pathline.testing import laws, oracles
+from pathline.testing.laws import (
+    LawBroken,
+    check_coupling,
+    check_field,
+    check_guidance,
+    check_net,
+    check_objective,
+    check_path,
+    check_prediction,
+    check_schedule,
+    check_solver,
+    check_times,
+)
 
-__all__ = ["oracles"]
+__all__ = [
+    "LawBroken", "check_coupling", "check_field", "check_guidance", "check_net", "check_objective", "check_path",
+    "check_prediction", "check_schedule", "check_solver", "check_times", "laws", "oracles",
+]  # fmt: skip

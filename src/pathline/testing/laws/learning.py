@@ -1,0 +1,92 @@
+"""Laws of couplings, guidance and objectives."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pathline.couplings import Coupling
+from pathline.field import Field
+from pathline.guidance import Guidance
+from pathline.objectives import Matching
+from pathline.testing import oracles
+from pathline.testing.laws.base import close, gap, generator, linear_path, require
+from pathline.testing.laws.kernel import without_input_change
+
+
+def check_coupling(coupling: Coupling) -> None:
+    """A permutation of the source, for any state shape, repeatable by its generator (T27-T30)."""
+    for shape in ((1, 2), (8, 2), (8, 8), (6, 1, 4, 4)):
+        x_0 = torch.randn(shape, generator=generator(1))
+        x_1 = torch.randn(shape, generator=generator(2)) + 1.0
+        y = torch.arange(len(x_0)) % 2
+        indices = coupling(x_0, x_1, y, generator(3))
+        require(
+            indices.dtype == torch.int64 and indices.shape == (len(x_0),),
+            "A coupling returns one int64 index per data point",
+            f"{indices.dtype} of shape {tuple(indices.shape)} for a batch of {len(x_0)}",
+        )
+        require(
+            torch.equal(indices.sort().values, torch.arange(len(x_0))),
+            "A coupling uses each source point exactly once",
+            f"{indices.unique().numel()} of {len(x_0)} points used: {indices.tolist()}",
+            "Sampling pairs from a plan draws with replacement; take the assignment.",
+        )
+        again = coupling(x_0, x_1, y, generator(3))
+        require(torch.equal(indices, again), "The same generator gives the same pairs", "two different pairings")
+
+
+def check_guidance(make: Callable[[float], Guidance]) -> None:
+    """``make(w)`` guides the field; w = 1 is no guidance, the condition is read, and states keep shape and finiteness (T33)."""
+    field = oracles.eight_gaussians(linear_path())
+    x = torch.randn(8, 2, generator=generator(4), dtype=torch.float64)
+    y = torch.arange(8)
+    for time in (0.0, 0.3, 0.9, 1.0):
+        plain = field(x, time, y=y).velocity
+        same = make(1.0)(field)(x, time, y=y).velocity
+        require(close(same, plain, 1e-9), "w = 1 is no guidance", f"a gap of {gap(same, plain):.1e} at t = {time}")
+        strong = make(3.0)(field)(x, time, y=y)
+        for name in ("velocity", "data", "noise"):
+            value = getattr(strong, name)
+            require(
+                value.shape == x.shape and bool(torch.isfinite(value).all()),
+                f"The guided {name} is finite and shaped like x_t",
+                f"shape {tuple(value.shape)} at t = {time}",
+            )
+    other = make(3.0)(field)(x, 0.3, y=y.flip(0)).velocity
+    require(
+        not torch.equal(other, make(3.0)(field)(x, 0.3, y=y).velocity),
+        "Guidance reads the condition",
+        "no change with y",
+    )
+
+
+def gradient_z_score(objective: Matching, shift: float = 0.0, n: int = 40_000) -> float:
+    """The largest |mean| / standard error of the loss gradient at the exact field moved by ``shift``.
+
+    The network is the exact prediction plus theta_0 + theta_1 x_t at theta = 0: if the objective's minimiser is the
+    posterior mean, both mean gradients vanish (T9, T13), and the score stays near 1; a shift must be seen.
+    """
+    mean, cov = torch.tensor([1.0, -0.5]).double(), torch.tensor([[0.6, 0.2], [0.2, 0.4]]).double()
+    field = oracles.gaussian(mean, cov, objective.path)
+    x_1 = field.sample_data(n, generator(5))
+    theta = torch.zeros(n, 2, 1, dtype=torch.float64, requires_grad=True)
+
+    def net(x: Tensor, t: Tensor) -> Tensor:
+        exact = field.evaluate(x, t).read(objective.prediction)
+        return exact + shift + theta[:, 0] + theta[:, 1] * x
+
+    bare = Field(net, objective.path, without_input_change(objective.prediction))
+    losses = objective.per_sample(bare, x_1, generator=generator(6))
+    (slopes,) = torch.autograd.grad(losses.sum(), theta)
+    slopes = slopes[..., 0]
+    return float((slopes.mean(0) / (slopes.std(0) / n**0.5)).abs().max())
+
+
+def check_objective(objective: Matching) -> None:
+    """The gradient of the loss vanishes at the exact field, and does not beside it (T13)."""
+    score = gradient_z_score(objective)
+    what = f"{objective.prediction} with loss in {objective.space}"
+    require(score < 4.5, f"The gradient is zero at the exact field ({what})", f"{score:.1f} standard errors from zero")
+    moved = gradient_z_score(objective, shift=0.5)
+    require(moved > 6.0, f"The gradient sees a shifted field ({what})", f"only {moved:.1f} standard errors from zero")
