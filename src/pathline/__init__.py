@@ -36,7 +36,7 @@ from pathline.solvers import SOLVERS, Solution, Solver, integrate, sample, solve
 from pathline.times import TIMES, TimeLaw
 
 if TYPE_CHECKING:
-    from pathline import data, metrics, nets, testing, train, viz  # noqa: F401
+    from pathline import data, metrics, nets, testing, train, viz
     from pathline.train import Trainer, fit
 
 __version__ = "0.1.0"
@@ -59,7 +59,7 @@ __all__ = [
     "SCHEDULES", "PREDICTIONS", "TIMES", "COUPLINGS", "GUIDANCE", "WEIGHTS", "SOLVERS",
     # modules
     "schedules", "predictions", "times", "couplings", "guidance", "objectives", "solvers",
-    *_LAZY_MODULES,
+    "data", "metrics", "nets", "testing", "train", "viz",
 ]  # fmt: skip
 
 

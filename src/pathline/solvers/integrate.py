@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ def run(
     moments = grid.unbind()
     states = [x]
     done = 0
-    for done, (t, s) in enumerate(bar(list(zip(moments, moments[1:])), progress), start=1):
+    for done, (t, s) in enumerate(bar(list(pairwise(moments)), progress), start=1):
         x, state = solver.step(field, x, t, s, state)
         if record:
             states.append(x)

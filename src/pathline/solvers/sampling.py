@@ -73,10 +73,11 @@ def solve(
         field = (guidance if callable(guidance) else CFG(guidance))(field)
     noise = Noise(generator, None if seeds is None else _check_seeds(seeds))
     _refuse_unused(shape_or_x_0, solver, generator, seeds)
+    batch = len(shape_or_x_0) if isinstance(shape_or_x_0, Tensor) else _check_shape(shape_or_x_0)[0]
+    if seeds is not None and len(seeds) != batch:
+        raise ValueError(f"seeds must have one entry per sample, {batch}, got {len(seeds)}")
     x_0 = shape_or_x_0 if isinstance(shape_or_x_0, Tensor) else draw_source(field, shape_or_x_0, noise)
     check_state(x_0, "x_0")
-    if seeds is not None and len(seeds) != len(x_0):
-        raise ValueError(f"seeds must have one entry per sample, {len(x_0)}, got {len(seeds)}")
     with evaluating(field), torch.inference_mode():
         finish = field.path.stops_short()
         moments = choose_grid(field, solver, steps, evaluations, grid, reserve=int(finish))
@@ -138,9 +139,16 @@ def draw_source(field: BaseField, shape: Sequence[int], noise: Noise) -> Tensor:
     weights = [p for module in field.modules() for p in module.parameters()]
     device = weights[0].device if weights else torch.device("cpu")
     dtype = torch.float64 if weights and weights[0].dtype == torch.float64 else torch.float32
-    like = torch.empty(shape, device=device, dtype=dtype)
+    like = torch.empty(_check_shape(shape), device=device, dtype=dtype)
     zero = torch.zeros((), dtype=torch.float64)
     return noise.normal(like, zero, zero)
+
+
+def _check_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    shape = tuple(shape)
+    if len(shape) < 2 or any(not isinstance(n, int) or n < 1 for n in shape):
+        raise ValueError(f"shape must be (batch, ...) of positive integers with at least two axes, got {shape}")
+    return shape
 
 
 @contextmanager
