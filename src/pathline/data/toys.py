@@ -31,7 +31,9 @@ def _noise(n: int, std: float, generator: Generator | None) -> Tensor:
 
 
 def _classes(n: int, count: int, generator: Generator | None) -> Tensor:
-    return (torch.arange(n) % count)[torch.randperm(n, generator=generator)]
+    # The first shuffle decides which classes get one more, the second the order of the samples.
+    rounds = torch.randperm(count, generator=generator)[torch.arange(n) % count]
+    return rounds[torch.randperm(n, generator=generator)]
 
 
 def _polar(radius: Tensor, angle: Tensor) -> Tensor:
@@ -129,6 +131,16 @@ TOYS: dict[str, Callable[..., Points]] = {
     "two_spirals": two_spirals,
 }
 
+CLASSES: dict[str, int] = {
+    "moons": 2,
+    "circles": 2,
+    "8gaussians": 8,
+    "25gaussians": 25,
+    "pinwheel": 5,
+    "two_spirals": 2,
+}
+"""How many classes a toy has; a small sample may miss some. The others have no labels."""
+
 
 def toy(name: str, *, n: int = 10_000, seed: int = 0, **options: Any) -> Dataset:
     """A data set of ``n`` points of the toy called ``name``; the same ``seed`` gives the same points.
@@ -139,5 +151,5 @@ def toy(name: str, *, n: int = 10_000, seed: int = 0, **options: Any) -> Dataset
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     x, y = draw(n, generator=torch.Generator().manual_seed(seed), **options)
-    names = () if y is None else tuple(str(k) for k in range(int(y.max()) + 1))
+    names = tuple(str(k) for k in range(CLASSES.get(name, 0)))
     return Dataset(x=x, y=y, name=name, class_names=names)

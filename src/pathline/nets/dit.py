@@ -194,7 +194,7 @@ def _check_geometry(size: list[int], patch: int, width: int, heads: int, mlp_rat
         raise ValueError(f"image_size must be one number or (height, width), got {size}")
     for side in size:
         if positive("image_size", side) % patch:
-            raise ValueError(f"patch {patch} does not divide image_size {size}: choose a divisor of both sides")
+            raise ValueError(f"patch {patch} does not divide image_size {side}: choose a divisor of both sides")
     if width % heads:
         raise ValueError(f"heads {heads} does not divide width {width}: each head takes width / heads units")
     if width % 4:
