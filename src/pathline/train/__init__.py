@@ -1,0 +1,29 @@
+"""Training: configs, the loop, checkpoints, and runs ready to sample.
+
+>>> import pathline as pl
+>>> from pathline.train import RECIPES
+>>> RECIPES["moons"](steps=2000).data
+'moons(n=50000)'
+"""
+
+from pathline.train.checkpoint import CheckpointError
+from pathline.train.config import Sampling, Settings, TrainConfig
+from pathline.train.ema import EMA
+from pathline.train.loop import DivergedError, Trainer, fit
+from pathline.train.recipes import RECIPES
+from pathline.train.run import Run
+from pathline.train.signals import Interrupted
+
+__all__ = [
+    "EMA",
+    "RECIPES",
+    "CheckpointError",
+    "DivergedError",
+    "Interrupted",
+    "Run",
+    "Sampling",
+    "Settings",
+    "TrainConfig",
+    "Trainer",
+    "fit",
+]

@@ -1,0 +1,165 @@
+"""From names to objects: everything a config mentions is looked up and built before any work starts."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pathline._errors import lookup
+from pathline.couplings import COUPLINGS
+from pathline.data import Dataset, Standardizer, load
+from pathline.data import split as divide
+from pathline.guidance import Guidance
+from pathline.nets import NETS
+from pathline.objectives import WEIGHTS, Matching
+from pathline.paths import AffinePath
+from pathline.predictions import PREDICTIONS, Prediction, edm_f
+from pathline.schedules import SCHEDULES, Schedule
+from pathline.solvers import SOLVERS, Solver
+from pathline.times import TIMES, TimeLaw, shifted
+from pathline.train.config import Sampling, Settings, TrainConfig
+from pathline.train.order import derive_seed
+from pathline.train.spec import build, split_spec
+
+
+def make_objective(config: TrainConfig) -> Matching:
+    """The objective that a config names."""
+    schedule: Schedule = build("schedule", config.schedule, SCHEDULES)
+    return Matching(
+        path=AffinePath(schedule),
+        prediction=make_prediction(config.prediction),
+        loss_in=None if config.loss_in is None else make_prediction(config.loss_in),
+        times=make_times(config.times, schedule),
+        weight=None if config.weight is None else build("weight", config.weight, WEIGHTS),
+        # the independent coupling is the order in which noise is drawn: nothing to gather
+        coupling=None if config.coupling == "independent" else build("coupling", config.coupling, COUPLINGS),
+        label_dropout=config.label_dropout,
+    )
+
+
+def make_prediction(text: str) -> Prediction:
+    """A prediction by name; ``edm_f`` takes the data's standard deviation, as in ``edm_f(0.5)``."""
+    return build("prediction", text, {**PREDICTIONS, "edm_f": edm_f})
+
+
+def make_times(text: str, schedule: Schedule) -> TimeLaw:
+    """A time law by name; laws of the log-SNR get ``schedule``, and a shifted law may name another."""
+
+    def moved(shift: float, law: str = "uniform") -> TimeLaw:
+        return shifted(shift, make_times(law, schedule))
+
+    return build("time law", text, {**TIMES, "shifted": moved}, schedule=schedule)
+
+
+def make_net(text: str, data: Dataset, *, labels: bool, seed: int) -> nn.Module:
+    """A network by name, sized for ``data``, with weights drawn from ``seed`` alone."""
+    name, given, _ = split_spec("net", text)
+    kind = lookup("net", name, {**NETS, "auto": NETS["dit" if data.image else "mlp"]})
+    if given:
+        raise ValueError(f"net {text!r}: name the options, as in {name}(width=128)")
+    if kind.__name__ == "DiT" and not data.image:
+        raise ValueError(f"net {name!r} is for images, but a sample of {data.name} has shape {data.shape}: use mlp")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights"))
+        return build(
+            "net",
+            text,
+            {name: kind},
+            dim=int(data.x[0].numel()),
+            image_size=list(data.shape[1:]),
+            channels=data.shape[0],
+            num_classes=data.num_classes if labels else None,
+        )
+
+
+def sampling_arguments(
+    own: Sampling,
+    schedule: "Schedule | None" = None,
+    *,
+    solver: "str | Solver | None" = None,
+    steps: "int | None" = None,
+    evaluations: "int | None" = None,
+    guidance: "float | Guidance | None" = None,
+    grid: "str | Tensor | TimeLaw | None" = None,
+) -> dict[str, Any]:
+    """Arguments of `pathline.sample`: what is given, else what ``own`` says; names are resolved."""
+    solver = own.solver if solver is None else solver
+    grid = own.grid if grid is None else grid
+    guidance = own.guidance if guidance is None else guidance
+    if steps is None and evaluations is None and not isinstance(grid, Tensor):
+        evaluations = own.evaluations
+        steps = 32 if own.steps is None and evaluations is None else own.steps
+    solver = build("solver", solver, SOLVERS) if isinstance(solver, str) else solver
+    return {
+        "solver": solver,
+        "steps": steps,
+        "evaluations": evaluations,
+        "guidance": None if guidance == 1.0 else guidance,
+        "grid": build("grid", grid, TIMES, schedule=schedule) if isinstance(grid, str) else grid,
+    }
+
+
+def load_data(text: str, *, labels: bool = True) -> Dataset:
+    """A data set by name or file; a name may carry options, as in ``moons(n=20000)``."""
+    name, given, named = split_spec("data", text)
+    if given:
+        raise ValueError(f"data {text!r}: name the options, as in {name}(n=20000)")
+    data = load(name, **named)
+    return data if labels else dataclasses.replace(data, y=None, class_names=())
+
+
+def as_dataset(data: "Dataset | Tensor | tuple[Tensor, Tensor]") -> Dataset:
+    """What a Python user passes as data: a `Dataset`, samples (N, ...), or (samples, labels)."""
+    if isinstance(data, Dataset):
+        return data
+    x, y = data if isinstance(data, tuple) else (data, None)
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        shown = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"data must be a Dataset, a floating tensor (N, ...) or a pair with labels, got {shown}")
+    classes = 0 if y is None or not len(y) else max(0, int(y.max()) + 1)
+    names = tuple(map(str, range(classes)))
+    y = None if y is None else y.long()
+    return Dataset(x=x.detach().float().cpu(), y=y if y is None else y.cpu(), class_names=names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Data ready to train on: both parts in the user's units, and the way to the units of the network."""
+
+    train: Dataset
+    held_out: "Dataset | None"
+    standardizer: Standardizer
+
+
+def prepare(data: Dataset, settings: Settings) -> Prepared:
+    """Check, divide and standardise.
+
+    Raises:
+        ValueError: numbers that are not finite, or too few samples.
+    """
+    bad = int((~data.x.isfinite()).flatten(1).any(1).sum())
+    if bad:
+        raise ValueError(f"{bad} of {len(data)} samples of {data.name} have NaN or infinity: remove or fill them")
+    train, held_out = data, None
+    if settings.held_out > 0.0:
+        train, held_out = divide(data, settings.held_out, seed=settings.seed)
+    if settings.standardize == "none":
+        one = torch.ones((1,) * (data.x.ndim - 1), dtype=torch.float64)
+        low, high = (v.double() for v in torch.aminmax(data.x))
+        standardizer = Standardizer(mean=0 * one, std=one, low=low * one, high=high * one)
+    else:
+        per = None if settings.standardize == "auto" else settings.standardize
+        standardizer = Standardizer.fit(train, per=per)
+    return Prepared(train=train, held_out=held_out, standardizer=standardizer)
+
+
+def fingerprint(data: Dataset) -> str:
+    """SHA-256 of samples and labels: whether a reopened run sees the data that it was trained on."""
+    digest = hashlib.sha256(str(tuple(data.x.shape)).encode())
+    for part in (data.x, data.y):
+        if part is not None:
+            digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,209 @@
+"""Checkpoints: safetensors plus one JSON manifest, written so that a reader sees a whole checkpoint or none.
+
+A checkpoint is a folder ``step-000001000`` of ``*.safetensors`` files and ``manifest.json``, which holds plain values and
+the size and SHA-256 of every file, and a SHA-256 of itself. It is written under another name, flushed to the disk, and
+renamed. Nothing that is read can run code.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FORMAT = "pathline-checkpoint"
+VERSION = 1
+MANIFEST = "manifest.json"
+PREFIX = "step-"
+_CHUNK = 1 << 20
+
+Tensors = Mapping[str, Mapping[str, Tensor]]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What was read: tensors by file and name, and the plain values beside them."""
+
+    path: Path
+    step: int
+    tensors: dict[str, dict[str, Tensor]]
+    facts: dict[str, Any]
+
+
+def save(folder: Path, step: int, tensors: Tensors, facts: Mapping[str, Any], *, keep: int) -> Path:
+    """Write checkpoint ``step`` into ``folder`` and delete all but the newest ``keep``.
+
+    ``tensors`` maps a file's stem to its tensors by name; ``facts`` are values that JSON holds.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    final, draft = folder / f"{PREFIX}{step:09d}", folder / f".{PREFIX}{step:09d}.writing"
+    draft.mkdir()
+    files = {}
+    for stem, content in tensors.items():
+        path = draft / f"{stem}.safetensors"
+        save_file(_separate(content), path)
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        _sync(path)
+    body = {"format": FORMAT, "version": VERSION, "step": step, "files": files, "facts": dict(facts)}
+    text = json.dumps({"sha256": _digest_of(body), **body}, indent=1, allow_nan=False)
+    (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    _sync(draft / MANIFEST)
+    _sync(draft)
+    if final.exists():  # a damaged one of the same step, which this run has overtaken
+        _discard(final)
+    os.replace(draft, final)
+    _sync(folder)
+    for path in list_checkpoints(folder)[keep:]:
+        _discard(path)
+    return final
+
+
+def load(path: Path, only: "tuple[str, ...] | None" = None) -> Checkpoint:
+    """Read and verify the checkpoint in the folder ``path``; ``only`` some of its files (all are verified).
+
+    Raises:
+        CheckpointError: a file is missing, cut short, altered, or not ours.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    manifest = _read_manifest(path / MANIFEST)
+    tensors = {}
+    for name, known in manifest["files"].items():
+        file = path / name
+        if Path(name).name != name:
+            raise CheckpointError(f"{path / MANIFEST} names a file outside its checkpoint: {name}")
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing from its checkpoint")
+        if file.stat().st_size != known["bytes"]:
+            raise CheckpointError(f"{file} is damaged: it has {file.stat().st_size} bytes instead of {known['bytes']}")
+        if _digest(file) != known["sha256"]:
+            raise CheckpointError(f"{file} is damaged: its checksum is not that of the manifest")
+        if only is None or file.stem in only:
+            try:
+                tensors[file.stem] = load_file(file)
+            except (SafetensorError, OSError, ValueError) as error:
+                raise CheckpointError(f"{file} cannot be read: {error}") from None
+    return Checkpoint(path=path, step=manifest["step"], tensors=tensors, facts=manifest["facts"])
+
+
+def load_latest(folder: Path, only: "tuple[str, ...] | None" = None) -> Checkpoint:
+    """The newest checkpoint of ``folder`` that is whole; a warning tells of each newer one that is not.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    errors = []
+    for path in list_checkpoints(folder):
+        try:
+            found = load(path, only)
+        except CheckpointError as error:
+            errors.append(str(error))
+            continue
+        for told in errors:
+            warnings.warn(f"{told}; going back to {found.path.name}", stacklevel=3)
+        return found
+    if errors:
+        raise CheckpointError(f"{errors[0]}; no other checkpoint is left in {folder}")
+    raise CheckpointError(f"no checkpoint in {folder}: the run ended before it saved one, or this is no run folder")
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, the newest first."""
+    found = folder.glob(f"{PREFIX}*") if folder.is_dir() else []
+    return sorted((p for p in found if p.name.removeprefix(PREFIX).isdigit()), reverse=True)
+
+
+def copy_state(target: Mapping[str, Tensor], saved: Mapping[str, Tensor], file: Path) -> None:
+    """Copy ``saved`` tensors into those of ``target``, in place, or say in which way the two differ."""
+    for kind, names in (("lacks", set(target) - set(saved)), ("has the unknown", set(saved) - set(target))):
+        if names:
+            raise CheckpointError(f"{file} is of another net: it {kind} {', '.join(sorted(names)[:3])}")
+    for name, value in target.items():
+        if saved[name].shape != value.shape:
+            raise CheckpointError(
+                f"{file} is of another net: {name} has shape {tuple(saved[name].shape)} instead of {tuple(value.shape)}"
+            )
+    with torch.no_grad():
+        for name, value in target.items():
+            value.copy_(saved[name])
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing: {path.parent} is no checkpoint of pathline") from None
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no manifest of a pathline checkpoint")
+    if manifest.get("version") != VERSION:
+        raise CheckpointError(f"{path} has checkpoint version {manifest.get('version')}, this pathline reads {VERSION}")
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    if manifest.get("sha256") != _digest_of(body):
+        raise CheckpointError(f"{path} is damaged: its checksum is wrong")
+    return manifest
+
+
+def _separate(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, each with memory of its own (tied weights are stored twice)."""
+    seen: set[int] = set()
+    ready = {}
+    for name, value in content.items():
+        value = value.detach().to("cpu").contiguous()
+        place = value.untyped_storage().data_ptr()
+        ready[name] = value.clone() if place in seen else value
+        seen.add(place)
+    return ready
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _digest_of(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows has no handle of a folder
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _discard(path: Path) -> None:
+    """Delete a folder so that a crash in between leaves no half checkpoint."""
+    doomed = path.with_name(f".{path.name}.deleted")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what a crash left half written or half deleted."""
+    for pattern in (f".{PREFIX}*.writing", f".{PREFIX}*.deleted"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,84 @@
+"""What is looked at before any work starts."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pathline.objectives import Matching
+from pathline.train.checkpoint import list_checkpoints
+from pathline.train.run import CHECKPOINTS
+
+FREE = ("out", "steps", "checkpoint_every", "keep", "sampling", "cpu")
+"""Settings that a resumed run may change; any other would make it another run."""
+
+
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Refuse to write into a folder that holds something, and to resume where there is nothing."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"out {out} is a file: give the path of a folder")
+    if resume:
+        if not list_checkpoints(out / CHECKPOINTS):
+            raise FileNotFoundError(f"nothing to resume: {out} holds no checkpoint")
+    elif out.is_dir() and any(out.iterdir()):
+        raise FileExistsError(
+            f"{out} exists and is not empty: resume the run in it (--resume), or give another folder (--out)"
+        )
+
+
+def check_first_batch(
+    net: nn.Module,
+    objective: Callable[..., Tensor],
+    x: Tensor,
+    y: "Tensor | None",
+    classes: "int | None",
+) -> None:
+    """One loss without a gradient, so that a net that does not fit the data fails before a folder is made.
+
+    Raises:
+        ValueError, TypeError: the net knows fewer classes, takes no labels, or fails; the loss is no finite scalar.
+    """
+    config = getattr(net, "config", None)
+    known = config.get("num_classes") if isinstance(config, dict) else None
+    if classes is not None and known is not None and classes > known:
+        raise ValueError(f"the labels go up to {classes - 1}, but the net has num_classes={known}")
+    given: dict[str, Any] = {} if y is None else {"y": y}
+    if isinstance(objective, Matching):
+        objective.field(net).check_conditions(given)
+    was = net.training
+    net.eval()
+    try:
+        with torch.no_grad(), own_randomness(0):
+            loss = objective(net, x, generator=torch.Generator(x.device).manual_seed(0), **given)
+    except (RuntimeError, IndexError) as error:
+        told = str(error).splitlines()[0]
+        hint = "" if y is None else " (dropped labels are -1: give the net a class for them, or label_dropout=0)"
+        raise ValueError(f"the net fails on a first batch of shape {tuple(x.shape)}: {told}{hint}") from error
+    finally:
+        net.train(was)
+    if not isinstance(loss, Tensor) or loss.ndim:
+        raise TypeError(f"objective must return a scalar tensor, got {getattr(loss, 'shape', loss)}")
+    if not bool(loss.isfinite()):
+        raise ValueError(f"the loss of a first batch is {loss.item()} before any training: look at net and objective")
+
+
+def refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """A resumed run keeps its settings, all but `FREE`."""
+    for key in sorted(set(before) | set(now)):
+        if key not in FREE and before.get(key) != now.get(key):
+            raise ValueError(
+                f"resume cannot change {key} from {before.get(key)!r} to {now.get(key)!r}: keep it, or train anew "
+                "in another folder"
+            )
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """The global generators, which dropout draws from, seeded here and left outside as they were."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

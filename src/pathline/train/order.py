@@ -1,0 +1,51 @@
+"""Which samples a step sees, and where its randomness comes from: both are functions of seed and step alone."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def derive_seed(seed: int, *purpose: "str | int") -> int:
+    """A seed for one purpose. torch's CPU generator reads 32 bits, so neighbouring seeds are mixed before use."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+
+
+class Batches:
+    """Rows of the data, step by step, each exactly once per epoch.
+
+    The stream is the concatenation of one permutation per epoch, drawn from (seed, epoch); step k takes the places
+    k B … k B + B - 1 of it. Nothing is remembered but the current permutations, so a resumed run sees the same rows,
+    and any number of processes can share one stream by taking their slices of each batch.
+    """
+
+    def __init__(self, x: Tensor, y: "Tensor | None", batch_size: int, seed: int) -> None:
+        self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
+        self._epochs: dict[int, Tensor] = {}
+
+    def indices(self, step: int) -> Tensor:
+        """The rows of batch ``step``, int64 of shape (batch_size,) on the CPU."""
+        n, start = len(self.x), step * self.batch_size
+        stop = start + self.batch_size
+        if start // n == (stop - 1) // n:
+            return self._order(start // n)[start % n : start % n + self.batch_size]
+        pieces = []
+        while start < stop:
+            epoch, place = divmod(start, n)
+            piece = self._order(epoch)[place : place + stop - start]
+            pieces.append(piece)
+            start += len(piece)
+        return torch.cat(pieces)
+
+    def __call__(self, step: int) -> "tuple[Tensor, Tensor | None]":
+        """(x_1, y) of batch ``step``, on the device of the data."""
+        rows = self.indices(step).to(self.x.device, non_blocking=True)
+        return self.x[rows], None if self.y is None else self.y[rows]
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._epochs:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
+            kept = {k: v for k, v in self._epochs.items() if k == epoch - 1}
+            self._epochs = {**kept, epoch: torch.randperm(len(self.x), generator=generator)}
+        return self._epochs[epoch]

@@ -1,0 +1,246 @@
+"""A run: what was trained, opened again and ready to sample."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pathline.data import Dataset, Standardizer
+from pathline.field import Field
+from pathline.guidance import Guidance
+from pathline.nets import NETS
+from pathline.objectives import Matching
+from pathline.solvers import Solution, Solver, solve
+from pathline.times import TimeLaw
+from pathline.train import checkpoint
+from pathline.train.assemble import Prepared, fingerprint, load_data, make_objective, prepare, sampling_arguments
+from pathline.train.config import Sampling, Settings, TrainConfig, settings_from
+from pathline.train.log import read_log
+
+CONFIG, LOG, CHECKPOINTS = "config.yaml", "log.jsonl", "checkpoints"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """A trained network with everything that sampling needs.
+
+    Two units are in play. `field` lives in those of the network, the standardised ones: ``pl.sample(run.field, …)``
+    returns those. `sample` returns your units: the standardisation undone, images clipped to the range of the data, and
+    values rounded where the data are whole levels (`decode`).
+    """
+
+    path: Path
+    step: int
+    """Training steps behind the weights."""
+    settings: Settings
+    """A `TrainConfig` where the run was made from one."""
+    net: nn.Module
+    """The network with the averaged weights, in eval mode."""
+    objective: "Matching | None"
+    standardizer: Standardizer
+    about: dict[str, Any]
+    """Name, shape, class names and checksum of the data."""
+    source: "Dataset | None" = None
+
+    @classmethod
+    def open(
+        cls,
+        path: "str | Path",
+        *,
+        net: "nn.Module | None" = None,
+        objective: "Matching | None" = None,
+        data: "Dataset | None" = None,
+        step: "int | None" = None,
+        device: "torch.device | str" = "cpu",
+    ) -> "Run":
+        """The run in the folder ``path``, with its newest whole checkpoint, or that of ``step``.
+
+        ``net``, ``objective`` and ``data`` are needed only where the run was made from your own, which no file can
+        rebuild; ``net`` gets the averaged weights.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            CheckpointError: no whole checkpoint; the message names the file that is at fault.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise FileNotFoundError(f"no run folder {path}")
+        folder, wanted = path / CHECKPOINTS, ("ema", "standardizer")
+        if step is None:
+            found = checkpoint.load_latest(folder, wanted)
+        else:
+            found = checkpoint.load(folder / f"{checkpoint.PREFIX}{step:09d}", wanted)
+        settings = _settings(found.facts["settings"])
+        net = _rebuild(found, path) if net is None else net
+        checkpoint.copy_state(net.state_dict(), found.tensors["ema"], found.path / "ema.safetensors")
+        if objective is None and isinstance(settings, TrainConfig):
+            objective = make_objective(settings)
+        return cls(
+            path=path,
+            step=found.step,
+            settings=settings,
+            net=net.to(device).requires_grad_(False).eval(),
+            objective=objective,
+            standardizer=Standardizer.from_state(found.tensors["standardizer"]),
+            about=found.facts["data"],
+            source=data,
+        )
+
+    @cached_property
+    def field(self) -> Field:
+        """The trained field, in standardised units."""
+        if self.objective is None:
+            raise ValueError(f"{self.path} was trained with your own objective: Run.open(…, objective=pl.Matching(…))")
+        return Field(self.net, self.objective.path, self.objective.prediction)
+
+    @property
+    def config(self) -> TrainConfig:
+        """The config that names everything in the run."""
+        if not isinstance(self.settings, TrainConfig):
+            raise ValueError(f"{self.path} was trained from Python objects: only its settings are on file")
+        return self.settings
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.about["shape"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that the network was conditioned on; empty without labels."""
+        return tuple(self.about["class_names"])
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The records of log.jsonl by step: step, loss, lr, grad_norm, steps_per_s, time."""
+        return read_log(self.path / LOG)
+
+    @cached_property
+    def data(self) -> Prepared:
+        """Both parts of the data in your units, as they were divided for training, and the standardiser."""
+        source = self.source
+        if source is None:
+            source = load_data(self.config.data, labels=self.config.labels)
+        if fingerprint(source) != self.about["sha256"]:
+            raise ValueError(
+                f"the data {source.name!r} are not those that {self.path} was trained on: they have changed"
+            )
+        return prepare(source, self.settings)
+
+    def labels(self, n: int, y: "int | Sequence[int] | Tensor | None" = None) -> "Tensor | None":
+        """The labels (n,) that `sample` asks for: each class in turn if ``y`` is None, None for a net without labels.
+
+        Raises:
+            ValueError: a class that the run does not know, or another count than ``n``.
+        """
+        classes = len(self.class_names)
+        if not classes:
+            if y is not None:
+                raise ValueError(f"y is read by nothing: {self.path} was trained without labels")
+            return None
+        if y is None:
+            return torch.arange(n) % classes
+        found = torch.as_tensor(y)
+        if found.is_floating_point() or found.dtype == torch.bool:
+            raise TypeError(f"y must hold whole numbers, got {found.dtype}")
+        found = found.long().expand(n) if found.ndim == 0 else found.long()
+        if found.shape != (n,):
+            raise ValueError(f"y must be one label or {n}, one per sample, got shape {tuple(found.shape)}")
+        if n and (int(found.min()) < -1 or int(found.max()) >= classes):
+            raise ValueError(
+                f"y must lie in 0 … {classes - 1} ({', '.join(self.class_names[:12])}), or be -1 for no label; "
+                f"got values from {int(found.min())} to {int(found.max())}"
+            )
+        return found
+
+    def sample(
+        self,
+        n: int,
+        *,
+        y: "int | Sequence[int] | Tensor | None" = None,
+        seed: int = 0,
+        solver: "str | Solver | None" = None,
+        steps: "int | None" = None,
+        evaluations: "int | None" = None,
+        guidance: "float | Guidance | None" = None,
+        grid: "str | Tensor | TimeLaw | None" = None,
+        batch_size: int = 256,
+        progress: bool = False,
+    ) -> Tensor:
+        """``n`` samples (n, *shape) in your units, on the CPU.
+
+        What is None is taken from the run's own `Sampling`. Sample i is drawn from seed + i alone, so that any
+        ``batch_size`` gives the same set up to rounding; ``y`` is read by `labels`. guidance=1 switches guidance off.
+        """
+        if n < 1 or batch_size < 1:
+            raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
+        labels = self.labels(n, y)
+        arguments = self.arguments(solver=solver, steps=steps, evaluations=evaluations, guidance=guidance, grid=grid)
+        done = []
+        for start in _starts(n, batch_size, progress):
+            stop = min(start + batch_size, n)
+            done.append(self._solve(start, stop, seed, labels, arguments, record=False).x.cpu())
+        return self.decode(torch.cat(done))
+
+    def trajectory(self, n: int, *, y: "int | Tensor | None" = None, seed: int = 0, **options: Any) -> Solution:
+        """The solve behind the first ``n`` samples: states and times on the way, in standardised units."""
+        return self._solve(0, n, seed, self.labels(n, y), self.arguments(**options), record=True)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Standardised values in your units; images clipped to the data's range, whole levels rounded."""
+        levels = self.about["levels"]
+        x = self.standardizer.inverse(z, clip=self.about["image"] or levels is not None)
+        return x if levels is None else x.round()
+
+    def arguments(self, **options: Any) -> dict[str, Any]:
+        """Arguments of `pathline.sample` for ``options`` of `sample`, the rest taken from the run's `Sampling`."""
+        own = self.settings.sampling if isinstance(self.settings, TrainConfig) else Sampling()
+        schedule = None if self.objective is None else self.objective.path.schedule
+        return sampling_arguments(own, schedule, **options)
+
+    def _solve(
+        self, start: int, stop: int, seed: int, labels: "Tensor | None", arguments: dict[str, Any], *, record: bool
+    ) -> Solution:
+        cond: dict[str, Any] = {} if labels is None else {"y": labels[start:stop]}
+        seeds = range(seed + start, seed + stop)
+        shape = (stop - start, *self.shape)
+        return solve(self.field, shape, seeds=seeds, record=record, **arguments, **cond)
+
+
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """What a run remembers of its data."""
+    return {
+        "name": data.name,
+        "size": len(data),
+        "shape": list(data.shape),
+        "class_names": list(data.class_names),
+        "image": data.image,
+        "levels": data.levels,
+        "sha256": fingerprint(data),
+    }
+
+
+def _settings(values: dict[str, Any]) -> Settings:
+    return TrainConfig.from_dict(values) if "net" in values else settings_from(values)
+
+
+def _rebuild(found: checkpoint.Checkpoint, path: Path) -> nn.Module:
+    told = found.facts["net"]
+    if told["name"] not in NETS:
+        raise ValueError(
+            f"{path} holds the weights of your own net {told.get('class', told['name'])}: Run.open(…, net=…)"
+        )
+    return NETS[told["name"]](**told["config"])
+
+
+def _starts(n: int, batch_size: int, progress: bool) -> Any:
+    starts = range(0, n, batch_size)
+    if not progress:
+        return starts
+    from tqdm.auto import tqdm
+
+    return tqdm(starts, desc="sample", unit="batch", disable=None)

@@ -1,0 +1,87 @@
+"""What a checkpoint of training holds, and back again."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pathline.nets import NETS
+from pathline.train import checkpoint
+from pathline.train.config import plain
+from pathline.train.run import describe_data
+
+if TYPE_CHECKING:
+    from pathline.train.loop import Trainer
+
+
+def pack(trainer: "Trainer") -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """(tensors by file, plain values) from which training goes on bit for bit."""
+    moments, scalars = pack_optimizer(trainer.optimizer)
+    randomness = {"noise": trainer.generator.get_state(), "cpu": torch.random.get_rng_state()}
+    if torch.cuda.is_available():
+        randomness |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    tensors = {
+        "net": trainer.net.state_dict(),
+        "ema": trainer.ema.net.state_dict(),
+        "optimizer": moments,
+        "randomness": randomness,
+        "progress": {"loss_sum": trainer.loss_sum},
+        "standardizer": trainer.parts.standardizer.state(),
+    }
+    scaler = trainer._accelerator.scaler
+    facts = {
+        "settings": plain(trainer.settings),
+        "net": describe_net(trainer.net),
+        "data": describe_data(trainer.data),
+        "optimizer": scalars,
+        "scaler": None if scaler is None else scaler.state_dict(),
+    }
+    return tensors, facts
+
+
+def restore(trainer: "Trainer", found: checkpoint.Checkpoint) -> None:
+    """Put ``trainer`` into the state that was saved."""
+    tensors = found.tensors
+    checkpoint.copy_state(trainer.net.state_dict(), tensors["net"], found.path / "net.safetensors")
+    checkpoint.copy_state(trainer.ema.net.state_dict(), tensors["ema"], found.path / "ema.safetensors")
+    unpack_optimizer(trainer.optimizer, tensors["optimizer"], found.facts["optimizer"])
+    trainer.loss_sum.copy_(tensors["progress"]["loss_sum"])
+    randomness = tensors["randomness"]
+    trainer.generator.set_state(randomness["noise"])
+    torch.random.set_rng_state(randomness["cpu"])
+    for i in range(torch.cuda.device_count()):
+        if f"cuda{i}" in randomness:
+            torch.cuda.set_rng_state(randomness[f"cuda{i}"], i)
+    if found.facts["scaler"] is not None and trainer._accelerator.scaler is not None:
+        trainer._accelerator.scaler.load_state_dict(found.facts["scaler"])
+    trainer.step = found.step
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state of any optimiser as tensors named ``parameter.key`` and plain values."""
+    state = optimizer.state_dict()
+    tensors, scalars = {}, {}
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            (tensors if isinstance(value, Tensor) else scalars)[f"{index}.{key}"] = value
+    return tensors, {"scalars": scalars, "groups": state["param_groups"]}
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """The inverse of `pack_optimizer`."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **facts["scalars"]}.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    groups = [
+        {key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in facts["groups"]
+    ]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def describe_net(net: torch.nn.Module) -> dict[str, Any]:
+    """How to build ``net`` again: by name where it is one of ours, else what it was called."""
+    for name, kind in NETS.items():
+        if type(net) is kind:
+            return {"name": name, "config": net.config}
+    return {"name": None, "class": f"{type(net).__module__}.{type(net).__qualname__}"}
