@@ -315,8 +315,9 @@ GOOD = np.arange(12.0).reshape(4, 3)
         ({"x": GOOD.astype(complex)}, {}, "must be numbers"),
         ({"x": GOOD.astype("datetime64[s]")}, {}, "must be numbers"),
         ({"x": GOOD.astype(object)}, {}, "Python objects, which are never loaded"),
-        ({"x": GOOD[:1]}, {}, "holds 1 sample"),
-        ({"x": GOOD[:0]}, {}, "shape"),
+        ({"x": GOOD[:1]}, {}, "holds 1 samples"),
+        ({"x": GOOD[:0]}, {}, "holds 0 samples"),
+        ({"x": GOOD[:, :0]}, {}, r"shape \(N, ...\), got \(4, 0\)"),
         ({"x": GOOD[:, 0]}, {}, r"reshape single numbers to \(N, 1\)"),
         ({"a": GOOD, "b": GOOD}, {}, r"\['a', 'b'\].*x="),
         ({"x": GOOD}, {"x": "xs"}, "no array 'xs'.*known: x"),
@@ -343,6 +344,22 @@ def test_a_truncated_file_is_told(write, name, keep):
     path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     with pytest.raises(ValueError, match="damaged or no"):
         data.load(path)
+
+
+def test_damage_in_any_byte_is_told_or_harmless(write):
+    chance = np.random.default_rng(0)
+    for path in (write(GOOD, name="set.npy"), write(x=GOOD, y=np.arange(4))):
+        sound = path.read_bytes()
+        for _ in range(300):
+            content = bytearray(sound)
+            content[chance.integers(min(len(sound), 300))] = chance.integers(256)
+            path.write_bytes(content)
+            told = str(path)
+            try:
+                data.load(path)
+            except ValueError as error:
+                told = str(error)
+            assert str(path) in told  # our words, not those of a library
 
 
 def test_a_foreign_file_is_told_and_nothing_in_it_is_run(tmp_path):

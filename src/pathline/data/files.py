@@ -1,5 +1,6 @@
 """Arrays of the user: ``.npy`` and ``.npz`` files, checked before anything is trained on them."""
 
+import tokenize
 import zipfile
 import zlib
 from os import PathLike
@@ -25,6 +26,12 @@ LAYOUTS: dict[str, tuple[int, str]] = {
 """Layout -> the rank that it asks for (0 for any), and what it means."""
 
 IMAGE_CHANNELS = (1, 3, 4)
+
+DAMAGE = (
+    ValueError, EOFError, OSError, KeyError, RuntimeError, SyntaxError,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy raises on damaged files, by flipping random bytes of sound ones."""
 
 
 def from_file(
@@ -57,12 +64,12 @@ def from_file(
     labels = _pick_labels(arrays, y, path)
     if samples.dtype.kind not in "iufb":
         raise ValueError(f"the samples in {path} must be numbers, got an array of dtype {samples.dtype}")
-    if samples.ndim < 2 or samples[:1].size == 0:
+    if samples.ndim < 2 or 0 in samples.shape[1:]:
         raise ValueError(
             f"the samples in {path} must have shape (N, ...), got {samples.shape}: reshape single numbers to (N, 1)"
         )
     if len(samples) < 2:
-        raise ValueError(f"{path} holds {len(samples)} sample: at least 2 are needed, one to train and one to test")
+        raise ValueError(f"{path} holds {len(samples)} samples: at least 2 are needed, one to train on and one to test")
     samples, image = _arrange(samples, layout, path)
     levels = {np.dtype(np.uint8): 256, np.dtype(np.bool_): 2}.get(samples.dtype)
     classes, names = _labels(labels, len(samples), path)
@@ -83,7 +90,7 @@ def _read(path: Path) -> "dict[str, ndarray]":
             if isinstance(content, np.ndarray):
                 return {"x": content}
             arrays = {name: content[name] for name in content.files}
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         if "allow_pickle" in str(error) and _looks_like_numpy(path):
             raise ValueError(
                 f"{path} holds Python objects, which are never loaded (they can run code): save numeric arrays"

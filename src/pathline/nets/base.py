@@ -11,6 +11,12 @@ SLOWEST, FASTEST = 1.0, 30.0
 Measured on the exact velocity of 8 Gaussians (MLP, 1,500 steps, 3 seeds): mean squared error 0.016 at 30,
 0.018 at 10; over 2 other seeds 0.018 at 100, 0.026 at 1,000, and 0.043 with t itself in place of features."""
 
+LABEL_STD = 0.5
+"""Initial spread of the label vectors.
+
+Measured on the digits (DiT, 600 steps, seed 0): of 300 samples, a nearest-neighbour classifier agrees with the label
+in 89% at the customary 0.02, 95% at 0.3, 97% at 1."""
+
 
 def positive(name: str, value: int) -> int:
     """``value``, or an error if it is no whole number of at least 1."""
@@ -65,11 +71,11 @@ class LabelEmbedding(nn.Module):
     Row 0 of the table is the null class, so that ``y + 1`` is the row, and every other value is out of range.
     """
 
-    def __init__(self, num_classes: int, width: int, std: float) -> None:
+    def __init__(self, num_classes: int, width: int) -> None:
         super().__init__()
         self.num_classes = positive("num_classes", num_classes)
         self.table = nn.Embedding(num_classes + 1, width)
-        nn.init.normal_(self.table.weight, std=std)
+        nn.init.normal_(self.table.weight, std=LABEL_STD)
 
     def forward(self, y: Tensor | None, batch: int) -> Tensor:
         """Vectors ``(B, width)``, or ``(1, width)`` for None. A label out of range is a `ValueError` on CPU."""
@@ -122,14 +128,14 @@ class NoCondition(nn.Module):
 Condition = LabelEmbedding | VectorEmbedding | NoCondition
 
 
-def condition(num_classes: int | None, condition_dim: int | None, width: int, std: float) -> Condition:
-    """The embedding for labels, for vectors, or for nothing; ``std`` is that of the rows of a label table."""
+def condition(num_classes: int | None, condition_dim: int | None, width: int) -> Condition:
+    """The embedding for labels, for vectors, or for nothing."""
     if num_classes is not None and condition_dim is not None:
         raise ValueError(
             f"give num_classes ({num_classes}) for labels or condition_dim ({condition_dim}) for vectors, not both"
         )
     if num_classes is not None:
-        return LabelEmbedding(num_classes, width, std)
+        return LabelEmbedding(num_classes, width)
     if condition_dim is not None:
         return VectorEmbedding(condition_dim, width)
     return NoCondition()

@@ -149,7 +149,7 @@ class DiT(nn.Module):
             else nn.Sequential(nn.Linear(pixels, bottleneck, bias=False), nn.Linear(bottleneck, width))
         )
         self.time = nn.Sequential(nn.Linear(max(time_features, 1), width), nn.SiLU(), nn.Linear(width, width))
-        self.condition = condition(num_classes, condition_dim, width, std=0.02)
+        self.condition = condition(num_classes, condition_dim, width)
         hidden = max(1, round(width * mlp_ratio))
         self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(depth))
         self.modulation = nn.Linear(width, (Block.modulations * depth + 2) * width)

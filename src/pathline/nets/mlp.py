@@ -63,7 +63,7 @@ class MLP(nn.Module):
         self.features = time_features
         self.state = nn.Linear(dim, width)
         self.time = nn.Linear(max(time_features, 1), width, bias=False)
-        self.condition = condition(num_classes, condition_dim, width, std=0.5)
+        self.condition = condition(num_classes, condition_dim, width)
         hidden = [layer for _ in range(depth - 1) for layer in (act(), nn.Linear(width, width))]
         self.rest = nn.Sequential(*hidden, act(), nn.Linear(width, dim))
 
