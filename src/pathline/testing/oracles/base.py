@@ -143,5 +143,5 @@ def check_y(y: "Tensor | int", labels: Tensor | None, x: Tensor) -> Tensor:
         raise ValueError(f"y must be one integer or have shape ({len(x)},), got {tuple(y.shape)}")
     known = torch.cat([labels.unique(), labels.new_tensor([-1])]).to(x.device)
     if not bool(torch.isin(y, known).all()):
-        raise ValueError(f"y must hold labels of the oracle or -1, got values in {y.unique().tolist()}")
+        raise ValueError(f"y must hold labels of the mixture or -1, got values in {y.unique().tolist()}")
     return y.expand(len(x))
