@@ -9,9 +9,9 @@ from typing import Any
 
 from pathline._errors import nearest
 from pathline.data.base import Dataset
-from pathline.data.digits import digits
+from pathline.data.images import digits
 from pathline.data.files import from_file
-from pathline.data.split import Split, split
+from pathline.data.splits import Split, split
 from pathline.data.standardize import Standardizer
 from pathline.data.toys import (
     TOYS,

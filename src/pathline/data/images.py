@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn."""
+"""Images that come with packages: the handwritten digits of scikit-learn."""
 
 import torch
 
