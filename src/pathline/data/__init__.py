@@ -9,8 +9,8 @@ from typing import Any
 
 from pathline._errors import nearest
 from pathline.data.base import Dataset
-from pathline.data.images import digits
 from pathline.data.files import from_file
+from pathline.data.images import digits
 from pathline.data.splits import Split, split
 from pathline.data.standardize import Standardizer
 from pathline.data.toys import (
