@@ -27,7 +27,7 @@ from pathline.train.checks import check_first_batch, check_folder, own_randomnes
 from pathline.train.config import Settings, TrainConfig, plain, settings_from, write_yaml
 from pathline.train.ema import EMA
 from pathline.train.log import Log
-from pathline.train.optim import make_optimizer, rate_at, set_rate
+from pathline.train.optim import Stepper, rate_at
 from pathline.train.order import Batches, derive_seed
 from pathline.train.progress import Progress
 from pathline.train.run import CHECKPOINTS, CONFIG, LOG, Run, describe_data
@@ -96,16 +96,16 @@ class Trainer:
         self.out = Path(self.settings.out or f"runs/{self.data.name}")
         check_folder(self.out, resume=resume)
         self.parts = prepare(self.data, self.settings)
-        self._accelerator = _accelerator(self.settings)
-        device = self._accelerator.device
+        accelerator = _accelerator(self.settings)
+        device = accelerator.device
         x = self.parts.standardizer.transform(self.parts.train.x).to(device)
         y = self.parts.train.y
         self.batches = Batches(x, None if y is None else y.to(device), self.settings.batch_size, self.settings.seed)
         self.net = net.to(device)
         check_first_batch(self.net, objective, x[:4], None if y is None else y[:4], self.data.num_classes)
         self.ema = EMA(self.net, self.settings.ema)
-        self.optimizer = make_optimizer(self.net, self.settings)
-        self._wrapped, self._stepper = self._accelerator.prepare(self.net, self.optimizer)
+        self.stepper = Stepper(self.net, self.settings, device)
+        self._wrapped = accelerator.prepare(self.net)
         self.generator = torch.Generator(device).manual_seed(derive_seed(self.settings.seed, "noise"))
         self.loss_sum = torch.zeros((), device=device)
         """Sum of the losses since the last line of the log."""
@@ -155,23 +155,18 @@ class Trainer:
         )
 
     def _train(self, last: int, log: Log, bar: Progress, stop: StopRequest) -> None:
-        settings, net = self.settings, self._wrapped
-        weights = list(self.net.parameters())
+        settings, net, objective, generator = self.settings, self._wrapped, self.objective, self.generator
+        precision = self.stepper.forward_precision
         net.train()
-        norm = None
         while self.step < last and not stop.number:
             x_1, y = self.batches(self.step)
-            loss = (
-                self.objective(net, x_1, generator=self.generator)
-                if y is None
-                else self.objective(net, x_1, y=y, generator=self.generator)
-            )
-            self._accelerator.backward(loss)
-            if settings.clip is not None:
-                norm = self._accelerator.clip_grad_norm_(weights, settings.clip)
-            set_rate(self.optimizer, rate_at(self.step, settings))
-            self._stepper.step()
-            self._stepper.zero_grad()
+            with precision():
+                loss = (
+                    objective(net, x_1, generator=generator)
+                    if y is None
+                    else objective(net, x_1, y=y, generator=generator)
+                )
+            norm = self.stepper(loss, self.step)
             self.step += 1
             self.ema.update(self.step)
             self.loss_sum += loss.detach()
@@ -240,4 +235,4 @@ def _settings(settings: "Settings | None", options: dict[str, Any]) -> Settings:
 def _accelerator(settings: Settings) -> Any:
     from accelerate import Accelerator
 
-    return Accelerator(mixed_precision=settings.precision, cpu=settings.cpu)
+    return Accelerator(cpu=settings.cpu)

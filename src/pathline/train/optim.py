@@ -1,9 +1,10 @@
-"""The optimiser and its learning rate."""
+"""The optimiser: learning rate, clipping, mixed precision."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pathline.train.config import Settings
 
@@ -44,7 +45,42 @@ def _can_fuse(parameters: list[nn.Parameter]) -> bool:
     return kinds <= {"cpu", "cuda"} and all(p.is_floating_point() for p in parameters)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every parameter group the learning rate ``rate``."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+class Stepper:
+    """One optimiser step from one loss: backward, clip, move, forget the gradients.
+
+    Mixed precision runs the forward pass under autocast; fp16 scales the loss and skips steps that overflow.
+    """
+
+    def __init__(self, net: nn.Module, settings: Settings, device: torch.device) -> None:
+        self.settings = settings
+        self.optimizer = make_optimizer(net, settings)
+        self._weights = [p for p in net.parameters() if p.requires_grad]
+        self._device = device.type
+        self._dtype = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.precision]
+        if self._dtype is torch.float16 and device.type == "cpu":
+            raise ValueError("precision 'fp16' needs a GPU: use 'bf16' or 'no' on the CPU")
+        self.scaler = torch.amp.GradScaler(device.type) if self._dtype is torch.float16 else None
+
+    def forward_precision(self) -> "AbstractContextManager[object]":
+        """The context in which the loss is computed."""
+        return nullcontext() if self._dtype is None else torch.autocast(self._device, dtype=self._dtype)
+
+    def __call__(self, loss: Tensor, step: int) -> "Tensor | None":
+        """Take step ``step``; the norm of the gradient before clipping, or None if nothing is clipped."""
+        optimizer, scaler, clip = self.optimizer, self.scaler, self.settings.clip
+        rate = rate_at(step, self.settings)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if scaler is None:
+            loss.backward()
+        else:
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+        norm = None if clip is None else nn.utils.clip_grad_norm_(self._weights, clip)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        return norm

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def pack(trainer: "Trainer") -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """(tensors by file, plain values) from which training goes on bit for bit."""
-    moments, scalars = pack_optimizer(trainer.optimizer)
+    moments, scalars = pack_optimizer(trainer.stepper.optimizer)
     randomness = {"noise": trainer.generator.get_state(), "cpu": torch.random.get_rng_state()}
     if torch.cuda.is_available():
         randomness |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
@@ -28,7 +28,7 @@ def pack(trainer: "Trainer") -> tuple[dict[str, dict[str, Tensor]], dict[str, An
         "progress": {"loss_sum": trainer.loss_sum},
         "standardizer": trainer.parts.standardizer.state(),
     }
-    scaler = trainer._accelerator.scaler
+    scaler = trainer.stepper.scaler
     facts = {
         "settings": plain(trainer.settings),
         "net": describe_net(trainer.net),
@@ -44,7 +44,7 @@ def restore(trainer: "Trainer", found: checkpoint.Checkpoint) -> None:
     tensors = found.tensors
     checkpoint.copy_state(trainer.net.state_dict(), tensors["net"], found.path / "net.safetensors")
     checkpoint.copy_state(trainer.ema.net.state_dict(), tensors["ema"], found.path / "ema.safetensors")
-    unpack_optimizer(trainer.optimizer, tensors["optimizer"], found.facts["optimizer"])
+    unpack_optimizer(trainer.stepper.optimizer, tensors["optimizer"], found.facts["optimizer"])
     trainer.loss_sum.copy_(tensors["progress"]["loss_sum"])
     randomness = tensors["randomness"]
     trainer.generator.set_state(randomness["noise"])
@@ -52,8 +52,8 @@ def restore(trainer: "Trainer", found: checkpoint.Checkpoint) -> None:
     for i in range(torch.cuda.device_count()):
         if f"cuda{i}" in randomness:
             torch.cuda.set_rng_state(randomness[f"cuda{i}"], i)
-    if found.facts["scaler"] is not None and trainer._accelerator.scaler is not None:
-        trainer._accelerator.scaler.load_state_dict(found.facts["scaler"])
+    if found.facts["scaler"] is not None and trainer.stepper.scaler is not None:
+        trainer.stepper.scaler.load_state_dict(found.facts["scaler"])
     trainer.step = found.step
 
 
