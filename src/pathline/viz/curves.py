@@ -1,0 +1,213 @@
+"""Curves: the loss of a training over its steps, and the error of solvers over what they cost."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from pathline._errors import nearest
+from pathline.viz.style import MARKERS, MUTED, PAPER, REAL, colours, new_axes, plain, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Records: TypeAlias = Iterable[Mapping[str, Any]]
+Points: TypeAlias = Mapping[float, float] | Sequence[tuple[float, float]]
+
+
+def loss(
+    records: "Records | str | PathLike[str]",
+    *,
+    keys: Sequence[str] = ("loss",),
+    window: int | None = None,
+    floor: float | None = None,
+    ylabel: str = "loss",
+    title: str | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """The loss over the steps: each record pale, their running mean on top.
+
+    Args:
+        records: dictionaries with "step" and ``keys``, or the path of a ``log.jsonl`` that holds them. Records without a
+            key are passed over, values that are not finite leave a gap, and of a step that was repeated after a
+            resumption the last record counts.
+        keys: what is drawn, each with a colour of its own.
+        window: records of the running mean; by default a thirtieth of them, 1 for no smoothing.
+        floor: a level to compare with, such as the loss of the exact field, which no network can go below.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, a line of it that is no JSON, or no record of a key.
+    """
+    rows = _read(records) if isinstance(records, (str, PathLike)) else list(records)
+    curves = {key: _curve(rows, key) for key in keys}
+    with style():
+        ax = new_axes(ax, 5.4, 3.0)
+        ax.grid(axis="y")
+        for (key, (steps, values)), colour in zip(curves.items(), colours(len(curves))):
+            span = max(1, round(len(values) / 30)) if window is None else window
+            if span > 1:
+                ax.plot(steps, values, color=colour, alpha=0.28, linewidth=0.7)
+            ax.plot(steps, running_mean(values, span), color=colour, label=plain(key))
+        if floor is not None:
+            ax.axhline(floor, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.1, label=f"exact field: {floor:.4g}")
+        drawn = np.concatenate([values for _, values in curves.values()])
+        drawn = drawn[np.isfinite(drawn)]
+        if drawn.min() > 0.0 and drawn.max() > 8.0 * drawn.min():
+            _log_axis(ax, "y", *_reach(drawn, floor))
+        ax.set(xlabel="step", ylabel=ylabel)
+        ax.margins(x=0.02)
+        if len(keys) > 1 or floor is not None:
+            ax.legend()
+        if title:
+            ax.set_title(title)
+    return ax
+
+
+def error_curve(
+    series: Mapping[str, Points],
+    *,
+    floor: float | None = None,
+    floor_label: str = "real vs real",
+    orders: Sequence[int] = (),
+    xlabel: str = "evaluations of the field",
+    ylabel: str = "error",
+    title: str | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Error against evaluations, both logarithmic: one line a solver, each with its own colour and marker.
+
+    Args:
+        series: name -> {evaluations: error}, or pairs (evaluations, error).
+        floor: a level that no solver can go below, named ``floor_label``.
+        orders: slopes to compare with, drawn as dotted lines error ~ evaluations^−order.
+
+    Raises:
+        ValueError: no series, an empty one, or numbers that are not positive and finite.
+    """
+    if not series:
+        raise ValueError("series must hold at least one curve, got none")
+    curves = {name: _positive(name, points) for name, points in series.items()}
+    with style():
+        ax = new_axes(ax, 5.4, 3.5)
+        ax.grid(axis="both")
+        for i, ((name, (x, y)), colour) in enumerate(zip(curves.items(), colours(len(curves)))):
+            ax.plot(x, y, color=colour, marker=MARKERS[i % len(MARKERS)], label=plain(name))
+        xs = sorted({float(v) for x, _ in curves.values() for v in x})
+        ys = sorted(float(v) for _, y in curves.values() for v in y)
+        _log_axis(ax, "x", xs[0], xs[-1], xs)
+        top = 2.0 * ys[-1] if orders else ys[-1]
+        _log_axis(ax, "y", min(ys[0], floor or ys[0]), max(top, floor or top))
+        for order in orders:
+            _slope(ax, order, xs[0], xs[-1], ys[0], top)
+        if floor is not None:
+            label = f"{plain(floor_label)}: {floor:.3g}"
+            ax.axhline(floor, color=REAL, linestyle=(0, (4, 3)), linewidth=1.2, label=label)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+        if title:
+            ax.set_title(title)
+    return ax
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """The mean of about ``window`` values around each, which lags behind nothing: m_k = mean(v_{k−h} … v_{k+h}).
+
+    h = window // 2, but no more than k, so that a steep beginning stays steep; at the end what is missing is left out.
+    Values that are not finite do not count.
+    """
+    if window < 1:
+        raise ValueError(f"window must be at least 1 record, got {window}")
+    place = np.arange(len(values))
+    half = np.minimum(window // 2, place)
+    first, last = place - half, np.minimum(place + half + 1, len(values))
+    good = np.isfinite(values)
+    totals = np.concatenate([[0.0], np.cumsum(np.where(good, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(good)])
+    known = counts[last] - counts[first]
+    return np.where(known > 0, (totals[last] - totals[first]) / np.maximum(known, 1), np.nan)
+
+
+def _read(path: "str | PathLike[str]") -> list[dict[str, Any]]:
+    """The records of a ``.jsonl`` file; the last line may be cut short, as it is while a training writes it."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no log {path}: expected a file of one JSON record a line")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}, is no JSON record ({error.msg}): {line[:60]!r}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}, must be a JSON object, got {line[:60]!r}")
+        rows.append(row)
+    return rows
+
+
+def _curve(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of ``key``, in the order of the steps."""
+    found = {float(row["step"]): row[key] for row in rows if "step" in row and key in row}
+    values = np.array([np.nan if found[step] is None else float(found[step]) for step in sorted(found)])
+    if not np.isfinite(values).any():
+        known = {name for row in rows for name in row if name != "step"}
+        hint = nearest(key, known) if known else "there are no records"
+        raise ValueError(f"no record has a step and a finite {key!r}: {hint}")
+    return np.array(sorted(found)), values
+
+
+def _reach(drawn: np.ndarray, floor: float | None) -> tuple[float, float]:
+    values = [float(drawn.min()), float(drawn.max()), *([floor] if floor is not None and floor > 0.0 else [])]
+    return min(values), max(values)
+
+
+def _positive(name: str, points: Points) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of a series, by rising x."""
+    pairs = sorted(points.items() if isinstance(points, Mapping) else points)
+    array = np.array(pairs, dtype=float)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(f"series {name!r} must hold pairs (evaluations, error), got {str(points)[:80]}")
+    bad = ~(np.isfinite(array) & (array > 0.0)).all(1)
+    if bad.any():
+        raise ValueError(
+            f"series {name!r} must hold positive finite numbers, as its axes are logarithmic: got "
+            f"{tuple(array[bad][0].tolist())}; leave such points out"
+        )
+    return array[:, 0], array[:, 1]
+
+
+def _log_axis(ax: "Axes", which: str, low: float, high: float, ticks: Sequence[float] = ()) -> None:
+    """A logarithmic axis over (low, high); within two decades it is marked at 1, 2, 5 or at the ``ticks``, in full."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    stretch = (high / low) ** 0.06 if high > low else 1.5
+    (ax.set_xlim if which == "x" else ax.set_ylim)(low / stretch, high * stretch)
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    if 1 < len(ticks) <= 9:
+        axis.set_major_locator(FixedLocator(list(ticks)))
+    elif high < 100.0 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:
+        return
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _slope(ax: "Axes", order: int, left: float, right: float, low: float, high: float) -> None:
+    """A dotted line of slope −order from the upper left corner, as far as it stays in the picture."""
+    end = min(right, left * (high / low) ** (1.0 / order))
+    ax.plot([left, end], [high, high * (end / left) ** -order], color=MUTED, linestyle=":", linewidth=1.1, zorder=1)
+    middle = left * (end / left) ** 0.88
+    ax.text(
+        middle, high * (middle / left) ** -order, f"order {order}", fontsize=8.0, color=MUTED, ha="center", va="center",
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8, "alpha": 0.8}, zorder=3.0,
+    )  # fmt: skip

@@ -1,0 +1,280 @@
+"""Pictures of flows in the plane and on the line: paths, velocities, and the densities that they carry."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pathline.field import BaseField
+from pathline.solvers import Solution, solve
+from pathline.solvers.integrate import as_cond
+from pathline.solvers.sampling import evaluating, start_where_defined
+from pathline.viz.plane import (
+    RESOLUTION,
+    Limits,
+    check_limits,
+    dots,
+    frame,
+    paint,
+    plane_size,
+    raster,
+    smoothed,
+    square_axes,
+)
+from pathline.viz.style import INK, LINE, MODEL, MUTED, REAL, new_axes, panels, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LIGHT = 5
+"""Stops of the colour map for a density that something is drawn on."""
+PARTICLES = 4000
+"""Particles that stand for the density of a field that knows none."""
+
+
+@runtime_checkable
+class Density(Protocol):
+    """What knows its density p_t in closed form: the exact fields of `testing.oracles`."""
+
+    def log_prob(self, x: Tensor, t: float = ..., **cond: Any) -> Tensor:
+        """log p_t(x), (B,), at points (B, D)."""
+        ...
+
+    def sample(self, n: int, t: float = ..., generator: torch.Generator | None = ..., **cond: Any) -> Tensor:
+        """n draws from p_t, (n, D)."""
+        ...
+
+
+def trajectories(
+    solution: Solution,
+    *,
+    paths: int = 200,
+    limits: Limits | None = None,
+    title: str | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """The first ``paths`` trajectories of a solve in the plane: thin lines from grey dots to blue ones.
+
+    ``solution`` comes from ``pl.solve`` and has a trajectory (steps + 1, B, 2).
+    """
+    from matplotlib.collections import LineCollection
+
+    states = _recorded(solution, 2)[:, :paths]
+    box = frame(states.reshape(-1, 2)) if limits is None else check_limits(limits)
+    with style():
+        ax = new_axes(ax, *plane_size(box, legend=True, title=bool(title)))
+        opacity = min(0.8, max(0.2, 60.0 / states.shape[1]))
+        ax.add_collection(LineCollection(list(states.swapaxes(0, 1)), colors=MUTED, linewidths=0.6, alpha=opacity))
+        for moment, colour in ((0, REAL), (-1, MODEL)):
+            label = f"$t = {float(solution.times[moment]):.3g}$"
+            ax.scatter(*states[moment].T, s=7.0, c=colour, linewidths=0, zorder=3, label=label)
+        square_axes(ax, box)
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.1, borderaxespad=0.2)
+        if title:
+            ax.set_title(title)
+    return ax
+
+
+def field(
+    field: BaseField,
+    t: float,
+    *,
+    limits: Limits | None = None,
+    background: Density | None = None,
+    arrows: int = 22,
+    title: str | None = None,
+    ax: "Axes | None" = None,
+    **cond: Any,
+) -> "Axes":
+    """The velocity u_t at the time ``t``: arrows that are the longer the faster, to the square root.
+
+    Args:
+        field: any field of points (B, 2), with its conditions ``cond``.
+        limits: (left, right, bottom, top); by default around the source and the data of an exact field. For another
+            field, ``frame(data)`` is a good choice.
+        background: an exact field, to show its density below the arrows.
+        arrows: how many a side.
+    """
+    field.check_conditions(cond)
+    box = _box(limits, [background, field], cond)
+    places, sizes = raster(box, arrows)
+    with evaluating(field), torch.inference_mode():
+        x = _placed(places, field)
+        velocity = field(x, t, **as_cond(cond, len(x), x.device)).velocity.double().cpu().numpy()
+    speed = np.linalg.norm(velocity, axis=1)
+    longest = max(float(np.quantile(speed[np.isfinite(speed)], 0.99)), 1e-12) if np.isfinite(speed).any() else 1.0
+    shown = velocity / np.maximum(np.sqrt(speed * longest), 1e-12)[:, None] * sizes.min() * 1.1
+    with style():
+        ax = new_axes(ax, *plane_size(box, title=True))
+        if background is not None:
+            paint(ax, _exact(background, t, box, cond), box, stops=LIGHT)
+        ax.quiver(
+            *places.T, *shown.T, angles="xy", scale_units="xy", scale=1.0, color=MODEL if background is None else INK,
+            width=0.003, headwidth=4.0, headlength=4.5, headaxislength=4.0, pivot="mid",
+        )  # fmt: skip
+        square_axes(ax, box)
+        ax.set_title(title if title is not None else f"velocity $u_t$ at $t = {t:.3g}$")
+    return ax
+
+
+def density(
+    source: "Density | BaseField",
+    t: float,
+    *,
+    limits: Limits | None = None,
+    generator: torch.Generator | None = None,
+    title: str | None = None,
+    ax: "Axes | None" = None,
+    **cond: Any,
+) -> "Axes":
+    """The density p_t at the time ``t``: exact where ``source`` knows it, else of 4,000 particles carried by it to t.
+
+    The ink goes with the square root of the density. ``generator`` draws the particles; ``cond`` are conditions.
+    """
+    return snapshots(source, times=(t,), limits=limits, generator=generator, title=title, ax=ax, **cond)
+
+
+def snapshots(
+    source: "Density | BaseField | Solution",
+    *,
+    times: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    limits: Limits | None = None,
+    generator: torch.Generator | None = None,
+    title: str | None = None,
+    ax: "Axes | None" = None,
+    **cond: Any,
+) -> "Axes":
+    """p_t at several ``times`` in a row, in the same limits: the panels are the ``child_axes`` of what is returned.
+
+    Args:
+        source: an exact field, shown by its density; another field, by the smoothed density of 4,000 particles that it
+            carries; or a solution with a trajectory (steps + 1, B, 2), by its points at the visited times nearest to
+            ``times``.
+        generator: draws the particles.
+    """
+    if len(times) == 0:
+        raise ValueError("times must hold at least one time, got none")
+    if isinstance(source, Solution):
+        states = _recorded(source, 2)
+        chosen = [int((source.times - t).abs().argmin()) for t in times]
+        clouds, times = [states[k] for k in chosen], [float(source.times[k]) for k in chosen]
+        box = frame(states.reshape(-1, 2)) if limits is None else check_limits(limits)
+        pictures = []
+    elif isinstance(source, Density):
+        clouds, box = [], _box(limits, [source], cond)
+        pictures = [_exact(source, t, box, cond) for t in times]
+    else:
+        particles = _carried(source, times, generator, cond)
+        clouds, box = [], frame(particles.reshape(-1, 2)) if limits is None else check_limits(limits)
+        pictures = [smoothed(cloud, box) for cloud in particles]
+    with style():
+        count = len(times)
+        ax = new_axes(ax, *plane_size(box, count, title=bool(title)))
+        for k, panel in enumerate(panels(ax, count, gap=0.015) if count > 1 else [ax]):
+            if pictures:
+                paint(panel, pictures[k], box)
+            else:
+                dots(panel, clouds[k], box, MODEL, inches=3.5 if count == 1 else 6.5 / count)
+            square_axes(panel, box)
+            panel.set_title(f"$t = {times[k]:.3g}$")
+            if count > 1:
+                _frame_only(panel)
+        if title:
+            ax.set_title(title, pad=24.0 if count > 1 else None)
+    return ax
+
+
+def phase_portrait(
+    solution: Solution,
+    *,
+    background: Density | None = None,
+    paths: int = 40,
+    limits: tuple[float, float] | None = None,
+    title: str | None = None,
+    ax: "Axes | None" = None,
+    **cond: Any,
+) -> "Axes":
+    """A solve on the line: the first ``paths`` paths over time, on the density p_t(x) of an exact field.
+
+    ``solution`` has a trajectory (steps + 1, B, 1). Each instant is inked relative to its own maximum.
+    """
+    states = _recorded(solution, 1)[:, :, 0]
+    low, high = (states.min(), states.max()) if limits is None else limits
+    pad = 0.0 if limits is not None else 0.05 * (float(high - low) or 1.0)
+    times = solution.times.numpy()
+    box = (float(times.min()), float(times.max()), float(low - pad), float(high + pad))
+    with style():
+        ax = new_axes(ax, 5.4, 3.2)
+        if background is not None:
+            places = np.linspace(box[2], box[3], RESOLUTION)
+            moments = box[0] + (np.arange(RESOLUTION) + 0.5) / RESOLUTION * (box[1] - box[0])
+            columns = [np.exp(_log_prob(background, places[:, None], float(t), cond)) for t in moments]
+            paint(ax, np.stack([column / column.max() for column in columns], 1), box, stops=LIGHT)
+        ax.plot(times, states[:, :paths], color=INK if background is not None else MODEL, linewidth=0.7, alpha=0.65)
+        ax.set(xlim=box[:2], ylim=box[2:], xlabel="time $t$", ylabel="state $x_t$")
+        if title:
+            ax.set_title(title)
+    return ax
+
+
+def _recorded(solution: Solution, size: int) -> np.ndarray:
+    """The trajectory (steps + 1, B, size) as numbers."""
+    if not isinstance(solution, Solution):
+        raise TypeError(f"solution must come from pl.solve, got {type(solution).__name__}")
+    if solution.trajectory is None:
+        raise ValueError("solution has no trajectory: make it with pl.solve(..., record=True)")
+    if solution.trajectory.ndim != 3 or solution.trajectory.shape[2] != size:
+        raise ValueError(
+            f"this picture shows states of {size} coordinate{'s' if size > 1 else ''}: the trajectory must have shape "
+            f"(steps + 1, B, {size}), got {tuple(solution.trajectory.shape)}"
+        )
+    return solution.trajectory.detach().double().cpu().numpy()
+
+
+def _box(limits: Limits | None, sources: Sequence[object], cond: dict[str, Any]) -> Limits:
+    """``limits``, or a box around the source and the data of the first exact field."""
+    if limits is not None:
+        return check_limits(limits)
+    for source in sources:
+        if isinstance(source, Density):
+            draw = torch.Generator().manual_seed(0)
+            return frame(torch.cat([source.sample(2000, t, draw, **cond) for t in (0.0, 1.0)]))
+    raise ValueError("limits must be given for a field without samples of its own, e.g. limits=pl.viz.frame(data)")
+
+
+def _placed(places: np.ndarray, source: object) -> Tensor:
+    """``places`` where the network of ``source`` lives, in its dtype."""
+    modules = source.modules() if isinstance(source, BaseField) else []
+    weights = [p for module in modules for p in module.parameters()]
+    x = torch.from_numpy(places)
+    return x.to(weights[0].device, weights[0].dtype) if weights else x.float()
+
+
+def _log_prob(source: Density, places: np.ndarray, t: float, cond: dict[str, Any]) -> np.ndarray:
+    x = torch.from_numpy(places)
+    with torch.inference_mode():
+        return source.log_prob(x, t, **as_cond(cond, len(x), x.device)).double().numpy()
+
+
+def _exact(source: Density, t: float, box: Limits, cond: dict[str, Any]) -> np.ndarray:
+    """p_t on the raster of ``box``, relative to its largest value there."""
+    logs = _log_prob(source, raster(box, RESOLUTION)[0], t, cond).reshape(RESOLUTION, RESOLUTION)
+    return np.exp(logs - logs.max())
+
+
+def _carried(
+    source: BaseField, times: Sequence[float], generator: torch.Generator | None, cond: dict[str, Any]
+) -> np.ndarray:
+    """Particles that start as noise, (len(times), PARTICLES, 2), at each of ``times``."""
+    grid = torch.unique(torch.cat([torch.linspace(0.0, 1.0, 33, dtype=torch.float64), torch.tensor(times).double()]))
+    solution = solve(source, (PARTICLES, 2), grid=start_where_defined(source, grid), generator=generator, **cond)
+    states = _recorded(solution, 2)
+    return states[[int((solution.times - t).abs().argmin()) for t in times]]
+
+
+def _frame_only(ax: "Axes") -> None:
+    """A thin frame in the place of axes with numbers."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color=LINE)
