@@ -51,13 +51,13 @@ def _times(a: Scalar, x: Tensor) -> Tensor:
 
 def combine(a: Scalar, x: Tensor, b: Scalar, y: Tensor) -> Tensor:
     """a x + b y, sparing the operations of coefficients that are the numbers 0 and 1: this is the training step's hot path."""
-    if _is(b, 0.0):
-        return _times(a, x)
     if _is(a, 0.0):
         return _times(b, y)
-    if isinstance(b, Tensor):
+    if not isinstance(b, Tensor):
+        return _times(a, x) if b == 0.0 else torch.add(_times(a, x), y, alpha=b)
+    if b.ndim == 0:  # may live on the CPU beside states on a GPU, which the fused operation refuses
         return _times(a, x) + b * y
-    return torch.add(_times(a, x), y, alpha=b)
+    return torch.addcmul(_times(a, x), b, y)
 
 
 def _floored(d: Scalar, floor: float) -> Scalar:
