@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pathline.metrics.base import as_pair, squared_distances
-from pathline.metrics.mmd import mean_pairwise
+from pathline.metrics.rbf_mmd import mean_pairwise
 
 
 def energy_distance(samples: Tensor, real: Tensor) -> float:

@@ -79,7 +79,7 @@ def _prepare(samples: Tensor, real: Tensor, least: int, k: int) -> tuple[Tensor,
 def _radii(points: Tensor, k: int) -> Tensor:
     """Squared distance of each point to its k-th nearest neighbour, itself not counted: (N,)."""
     found = [
-        squared_distances(points[rows], points).kthvalue(k + 1, dim=1).values  # +1: the point itself
+        squared_distances(points[rows], points).topk(k + 1, largest=False).values[:, k]  # +1: the point itself
         for rows in row_blocks(len(points), len(points))
     ]
     return torch.cat(found)

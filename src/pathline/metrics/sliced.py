@@ -36,10 +36,10 @@ def sliced_wasserstein2(
     projections: int = 512,
     generator: torch.Generator | None = None,
 ) -> float:
-    r"""$SW_2 = \big(E_\theta\, W_2^2(\langle\theta, x\rangle, \langle\theta, y\rangle)\big)^{1/2}$, θ uniform on the sphere.
+    r"""$SW_2 = \big(E_\theta\, W_2^2(\langle\theta, x\rangle, \langle\theta, y\rangle)\big)^{1/2}$ over the sphere.
 
-    Each one-dimensional distance is exact (`line_distance`), also for unequal sizes; only θ is sampled.
-    A translation by v in D dimensions gives |v|/√D. Costs O(projections · n (D + log n)), memory bounded.
+    Directions θ are uniform. Each one-dimensional distance is exact (`line_distance`), also for unequal
+    sizes. A translation by v in D dimensions gives |v|/√D. Costs O(projections · n (D + log n)), memory bounded.
 
     Raises:
         ValueError: different point shapes, NaN, or ``projections`` < 1.

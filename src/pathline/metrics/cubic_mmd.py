@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pathline.metrics.base import as_pair, permutation
-from pathline.metrics.mmd import unbiased_mmd2
+from pathline.metrics.rbf_mmd import unbiased_mmd2
 
 
 class Kid(NamedTuple):
