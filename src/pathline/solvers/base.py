@@ -1,6 +1,7 @@
 """What a solver is, and what it is given (theory T4, T5, T36)."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,18 +18,30 @@ class Bound:
     ``bound(x, t)`` is the estimate at states x (B, ...) and time t, shape () or (B,).
     """
 
-    def __init__(self, field: BaseField, cond: Cond | None = None) -> None:
+    def __init__(self, field: BaseField, cond: Cond | None = None, tally: "list[int] | None" = None) -> None:
         self.field, self.cond = field, {} if cond is None else cond
         self.path, self.prediction = field.path, field.prediction
-        self.calls = 0
+        self._tally = [0, 0] if tally is None else tally
+
+    @property
+    def calls(self) -> int:
         """Calls of the field."""
-        self.rows = 0
+        return self._tally[0]
+
+    @property
+    def rows(self) -> int:
         """Samples evaluated, summed over the calls."""
+        return self._tally[1]
 
     def __call__(self, x: Tensor, t: Tensor) -> Estimate:
-        self.calls += 1
-        self.rows += len(x)
+        self._tally[0] += 1
+        self._tally[1] += len(x)
         return self.field.evaluate(x, t, **self.cond)
+
+    def take(self, rows: Tensor) -> "Bound":
+        """The same field for some samples of the batch, ``rows`` (n,): their conditions, counted together with this one."""
+        cond = {k: v[rows.to(v.device)] if isinstance(v, Tensor) and v.ndim else v for k, v in self.cond.items()}
+        return Bound(self.field, cond, self._tally)
 
     def singular(self, t: Tensor) -> bool:
         """Whether no velocity can be read at the time ``t``; see `BaseField.singular`."""
@@ -63,6 +76,18 @@ class Noise:
         return torch.stack(draws).to(x.device)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What each sample cost an adaptive solver, int64 (B,)."""
+
+    accepted: Tensor
+    """Steps taken."""
+    rejected: Tensor
+    """Steps tried and thrown away."""
+    evaluations: Tensor
+    """Evaluations of the field."""
+
+
 class Solver(ABC):
     """One step of a method; `integrate` is the loop. `testing.check_solver` judges a new one."""
 
@@ -71,6 +96,17 @@ class Solver(ABC):
     stochastic: bool = False
     one_step: bool = True
     """Whether a step needs no history; a multistep method that starts at order 1 shows order min(order, 2)."""
+
+    default_steps: int = 32
+    """Steps that `sample` takes if nothing is said."""
+    adaptive: bool = False
+    """Whether it chooses its own steps between the times of the grid."""
+    finishes: bool = False
+    """Whether it ends free of noise on a path that stops short of it."""
+
+    def own_grid(self, path: Any) -> Tensor | None:
+        """The grid that a solver brings along; None for one that takes any."""
+        return None
 
     def evaluations(self, steps: int) -> int:
         """Field evaluations of ``steps`` steps."""
@@ -85,6 +121,10 @@ class Solver(ABC):
         self, field: "BaseField | Bound", x: Tensor, t: Tensor, s: Tensor, state: Any
     ) -> tuple[Tensor, Any]:
         """From time t to time s, scalars of shape (); s < t runs backwards. ``state=None`` starts anew."""
+
+    def counts(self, state: Any) -> Counts | None:
+        """Steps and evaluations of each sample, where they differ between samples."""
+        return None
 
     def steps(self, evaluations: int) -> int:
         """The most steps that a budget of ``evaluations`` pays for."""

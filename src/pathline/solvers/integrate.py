@@ -11,7 +11,7 @@ from pathline._errors import lookup
 from pathline._shapes import check_state
 from pathline._typing import Cond
 from pathline.field import BaseField
-from pathline.solvers.base import Bound, Noise, Solver
+from pathline.solvers.base import Bound, Counts, Noise, Solver
 from pathline.solvers.registry import SOLVERS
 
 
@@ -26,10 +26,12 @@ class Solution:
     trajectory: Tensor | None
     """The states at those times, (steps + 1, B, ...), where they were asked for."""
     evaluations: int
-    """Evaluations of the field per sample."""
+    """Evaluations of the field per sample; their mean, rounded up, where samples differ."""
     network_evaluations: int
     """Forward passes of the network per sample: guidance takes two per evaluation."""
     steps: int
+    counts: Counts | None = None
+    """Steps and evaluations of each sample of an adaptive solver."""
 
 
 def check_grid(grid: Tensor) -> Tensor:
@@ -78,6 +80,7 @@ def run(
         evaluations=evaluations,
         network_evaluations=evaluations * field.field.branches,
         steps=done,
+        counts=solver.counts(state),
     )
 
 

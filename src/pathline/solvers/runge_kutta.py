@@ -21,6 +21,8 @@ class Tableau:
 EULER = Tableau(((),), (1.0,), (0.0,))
 MIDPOINT = Tableau(((), (0.5,)), (0.0, 1.0), (0.0, 0.5))
 HEUN = Tableau(((), (1.0,)), (0.5, 0.5), (0.0, 1.0))
+RALSTON = Tableau(((), (2 / 3,)), (0.25, 0.75), (0.0, 2 / 3))
+SSPRK3 = Tableau(((), (1.0,), (0.25, 0.25)), (1 / 6, 1 / 6, 2 / 3), (0.0, 1.0, 0.5))
 RALSTON3 = Tableau(((), (0.5,), (0.0, 0.75)), (2 / 9, 1 / 3, 4 / 9), (0.0, 0.5, 0.75))
 RK4 = Tableau(((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6), (0.0, 0.5, 0.5, 1.0))
 
@@ -45,7 +47,7 @@ class RungeKutta(Solver):
     ) -> tuple[Tensor, Any]:
         field, t, s = bind(field), as_time(t), as_time(s)
         tableau = self.tableau
-        if tableau.c[-1] == 1.0 and field.singular(s):
+        if 1.0 in tableau.c and field.singular(s):
             tableau = MIDPOINT
         h = s - t
         stages: list[Tensor] = []

@@ -36,7 +36,7 @@ def sample(
 ) -> Tensor:
     """Samples of the data, (B, ...), from Gaussian noise of shape (B, ...) or from given source points ``x_0``.
 
-    ``steps`` (32 if nothing is said) or a budget of field ``evaluations`` spaces the time law ``grid`` (uniform);
+    ``steps`` (the solver's default if nothing is said: 32, or 1 for an adaptive one) or a budget of field ``evaluations`` spaces the time law ``grid`` (uniform);
     a tensor of times is taken as it is. ``guidance`` is a function from field to field, or a number for classifier-free
     guidance. ``seeds``, one per sample, make sample i independent of the batch around it, on every device; else
     ``generator`` draws. ``cond`` are the network's conditions, one row per sample; an integer counts for all.
@@ -79,13 +79,10 @@ def solve(
     x_0 = shape_or_x_0 if isinstance(shape_or_x_0, Tensor) else draw_source(field, shape_or_x_0, noise)
     check_state(x_0, "x_0")
     with evaluating(field), torch.inference_mode():
-        finish = field.path.stops_short()
-        moments = choose_grid(field, solver, steps, evaluations, grid, reserve=int(finish))
+        moments = choose_grid(field, solver, steps, evaluations, grid)
         x = field.path.start(x_0)
         bound = Bound(field, as_cond(cond, len(x_0), x_0.device))
-        solution = run(bound, x, solver, moments, noise=noise, record=record, progress=progress)
-        if finish:
-            solution = _finish(bound, solution)
+        solution = finish(bound, solver, run(bound, x, solver, moments, noise=noise, record=record, progress=progress))
     # a tensor made in inference mode could not be trained on later; its copy can
     keep = None if solution.trajectory is None else solution.trajectory.clone()
     return replace(solution, x=solution.x.clone(), trajectory=keep)
@@ -97,10 +94,8 @@ def choose_grid(
     steps: int | None,
     evaluations: int | None,
     grid: "Tensor | TimeLaw | None",
-    *,
-    reserve: int = 0,
 ) -> Tensor:
-    """The times to visit; ``reserve`` evaluations of a budget are kept for what comes after the loop."""
+    """The times to visit; of a budget, one evaluation is kept for the jump that ends a path which stops short."""
     if steps is not None and evaluations is not None:
         raise ValueError(
             f"give steps or evaluations, not both (got steps={steps}, evaluations={evaluations})"
@@ -112,9 +107,16 @@ def choose_grid(
     for name, value in (("steps", steps), ("evaluations", evaluations)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    own = solver.own_grid(field.path)
+    if own is not None:
+        for name, value in (("steps", steps), ("evaluations", evaluations), ("grid", grid)):
+            if value is not None and value != len(own) - 1:
+                raise ValueError(f"this solver brings its own grid of {len(own) - 1} steps: give {name} no value")
+        return own
     if evaluations is not None:
+        reserve = int(field.path.stops_short() and not solver.finishes)
         steps = solver.steps(evaluations - reserve)
-    times = (time_laws.uniform() if grid is None else grid).grid(32 if steps is None else steps)
+    times = (time_laws.uniform() if grid is None else grid).grid(solver.default_steps if steps is None else steps)
     return start_where_defined(field, times)
 
 
@@ -164,9 +166,11 @@ def evaluating(field: BaseField):
             module.training = True
 
 
-def _finish(bound: Bound, solution: Solution) -> Solution:
-    end = solution.times[-1]
-    x = bound(solution.x, end).data
+def finish(bound: Bound, solver: Solver, solution: Solution) -> Solution:
+    """The solution with its last rest of noise removed by a jump to the data prediction, where the path leaves one."""
+    if solver.finishes or not bound.path.stops_short():
+        return solution
+    x = bound(solution.x, solution.times[-1]).data
     trajectory = solution.trajectory
     if trajectory is not None:
         trajectory = torch.cat([trajectory[:-1], x[None]])

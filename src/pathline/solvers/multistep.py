@@ -1,0 +1,167 @@
+"""Multistep solvers: one evaluation a step, past predictions for the order (theory T36, T37)."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pathline._typing import Scalar
+from pathline.field import BaseField
+from pathline.paths.base import Estimate
+from pathline.predictions import Prediction, combine, conversion
+from pathline.solvers.base import Bound, Noise, Solver, as_time, bind
+from pathline.solvers.exponential import (
+    Clock,
+    Combination,
+    Moment,
+    affine_schedule,
+    check_row,
+    density,
+    determinant,
+    log_snr_at,
+    node_weights,
+    numbers,
+    past_nodes,
+)
+
+READABLE = 1e3
+"""Up to this gain a conversion that was computed beforehand is as good as the estimate's own reading."""
+
+
+class Move(NamedTuple):
+    """What one step does, known from the grid alone."""
+
+    t: float
+    s: float
+    read: tuple[Scalar, Scalar] | None
+    """(c, d): p = c x_t + d value; None asks the estimate."""
+    predict: Combination | None
+    """The step; None jumps to the state that the estimate points to, where the clock is infinite (order 1)."""
+    correct: Combination | None
+    """The step before, made again with the new prediction as its first node."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What a multistep solver remembers; newest first."""
+
+    plan: tuple[Move, ...] = ()
+    index: int = 0
+    times: tuple[Tensor, ...] = ()
+    values: tuple[Tensor, ...] = ()
+    origin: Tensor | None = None
+    """The state from which the last prediction was made, where a corrector needs it."""
+    predicted: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Multistep(Solver):
+    """x_s = D_s (x_t/D_t + sum_j p_j int_t^s l_j(clock) D_vel/D² dc) through ``nodes`` past predictions p = ``row``.
+
+    Global order ``nodes``, reached after a start of rising order; by one more with ``corrector``, which makes each step again
+    once its end has been evaluated (UniC: no evaluation is added, the last step stays a prediction). ``last`` is the
+    number of nodes of the last step of a grid, one more for each step before it. ``moment`` see `node_weights`.
+
+    Where the clock or x/D is infinite (log-SNR at either end, noise where alpha = 0) the step jumps to the state that the
+    estimate points to, which is the same formula with one node; nodes at infinity drop out. Works in both directions.
+    """
+
+    row: Prediction
+    clock: Clock
+    nodes: int
+    corrector: bool = False
+    moment: Moment | None = None
+    last: int | None = None
+    one_step: bool = False
+
+    def __post_init__(self) -> None:
+        check_row(self.row)
+        if self.nodes < 1:
+            raise ValueError(f"nodes must be at least 1, got {self.nodes}")
+        if self.last is not None and not 1 <= self.last <= self.nodes:
+            raise ValueError(f"last must lie in [1, nodes = {self.nodes}], got {self.last}")
+
+    @property
+    def order(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Global order, given a start of that order."""
+        return self.nodes + int(self.corrector)
+
+    def start(self, field: Bound, x: Tensor, grid: Tensor, noise: Noise) -> History:
+        return History(plan=self.plan(field, grid, self.last))
+
+    def step(
+        self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any
+    ) -> tuple[Tensor, History]:
+        field, t, s = bind(field), as_time(t), as_time(s)
+        past = History() if state is None else state
+        times = (t, *past.times)[: self.nodes + 1]
+        move = self._move(field, times, s, past)
+        estimate = field(x, t)
+        p = _read(field, estimate, self.row, move)
+        values = (p, *past.values)
+        if move.correct is not None and past.origin is not None and x is past.predicted:
+            x = move.correct.of(past.origin, values)
+        values = values[: self.nodes]
+        x_s = field.path.mix(estimate, s) if move.predict is None else move.predict.of(x, values)
+        kept = (x, x_s) if self.corrector else (None, None)
+        return x_s, History(past.plan, past.index + 1, times, values, *kept)
+
+    def _move(self, field: Bound, times: tuple[Tensor, ...], s: Tensor, past: History) -> Move:
+        if past.index < len(past.plan):
+            move = past.plan[past.index]
+            if torch.compiler.is_compiling() or (move.t == times[0].item() and move.s == s.item()):
+                return move
+        return self.plan(field, torch.stack([v.cpu().double() for v in (*reversed(times), s)]), None)[-1]
+
+    def plan(self, field: Bound, grid: Tensor, last: int | None) -> tuple[Move, ...]:
+        """The moves along ``grid``, float64: numbers, or tensors where the grid asks for gradients."""
+        schedule, n = affine_schedule(field.path), len(grid) - 1
+        coefs = schedule(grid)
+        d = torch.as_tensor(determinant(self.row, coefs), dtype=torch.float64).expand(n + 1)
+        c = self.clock.at(log_snr_at(schedule, grid))
+        finite = torch.isfinite(c)
+        ends = finite & (d.abs() > 0.0)
+        regular = ends[:-1] & ends[1:]
+        c = torch.where(finite, c, 0.0)
+
+        back, valid = past_nodes(self.nodes, finite, regular)
+        if last is not None:
+            most = (last + torch.arange(n - 1, -1, -1)).clamp(max=self.nodes)
+            valid = valid & (torch.arange(self.nodes) < most[:, None])
+        start, stop = (torch.where(regular, v, 0.5) for v in (c[:-1], c[1:]))
+        worth, safe = density(self.row, self.clock), torch.where(ends, d, 1.0)
+        scale, d_s = safe[1:] / safe[:-1], safe[1:, None]
+        predict = d_s * node_weights(worth, c[back], valid, start, stop, self.moment)
+        correct = predict
+        if self.corrector:
+            nodes, full = torch.cat([c[1:, None], c[back]], 1), torch.cat([regular[:, None], valid], 1)
+            correct = d_s * node_weights(worth, nodes, full, start, stop, self.moment)
+        to_row = conversion(coefs, field.prediction, self.row)
+
+        scales, predicts, corrects = numbers(scale), numbers(predict), numbers(correct)
+        reads = list(zip(*(numbers(torch.as_tensor(v, dtype=torch.float64).expand(n + 1)) for v in to_row)))
+        moments, steps = grid.tolist(), regular.tolist()
+        moves: list[Move] = []
+        for i in range(n):
+            redo = i > 0 and self.corrector and steps[i - 1]
+            moves.append(
+                Move(
+                    t=moments[i],
+                    s=moments[i + 1],
+                    read=reads[i] if abs(float(reads[i][1])) <= READABLE else None,
+                    predict=Combination(scales[i], tuple(predicts[i])) if steps[i] else None,
+                    correct=Combination(scales[i - 1], tuple(corrects[i - 1])) if redo else None,
+                )
+            )
+        return tuple(moves)
+
+
+def _read(field: Bound, estimate: Estimate, row: Prediction, move: Move) -> Tensor:
+    """The estimate as ``row``, with the conversion of the plan where that is well conditioned."""
+    if estimate.prediction is row:
+        return estimate.value
+    if move.read is None or estimate.prediction is not field.prediction:
+        return estimate.read(row)
+    c, d = move.read
+    return combine(c, estimate.x_t, d, estimate.value)
