@@ -327,7 +327,7 @@ NAN = float("nan")
         (lambda: pl.Matching(PATH, pl.NOISE)(Net(), torch.zeros(4, 2), torch.zeros(3, 2)), ValueError, "x_0 must be like"),
         (lambda: pl.Matching(PATH, pl.NOISE)(Net(), torch.zeros(4, 2), y=torch.zeros(3)), ValueError, "one entry per sample"),
         (lambda: pl.CFG(2.0, null={"z": 1})(FIELD)(torch.zeros(1, 2), 0.5, y=torch.zeros(1)), ValueError, "null names z"),
-        (lambda: mixture()(torch.zeros(2, 2).double(), 0.5, y=torch.tensor([0, 7])), ValueError, "labels of the mixture"),
+        (lambda: mixture()(torch.zeros(2, 2).double(), 0.5, y=torch.tensor([0, 7])), ValueError, "labels of the (oracle|mixture)"),
         (lambda: mixture()(torch.zeros(2, 3).double(), 0.5), ValueError, r"\(B, 2\)"),
         (lambda: oracles.gaussian(torch.zeros(2), torch.eye(3), PATH), ValueError, r"cov must have shape \(2, 2\)"),
         (lambda: oracles.gaussian(torch.zeros(2), -torch.eye(2), PATH), ValueError, "positive semi-definite"),

@@ -32,7 +32,7 @@ from pathline.schedules import (
     Schedule,
     Trig,
 )
-from pathline.solvers import SOLVERS, Solution, Solver, integrate, sample, solve
+from pathline.solvers import SOLVERS, Solution, Solver, integrate, load_solver, sample, solve, tune
 from pathline.times import TIMES, TimeLaw
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ __all__ = [
     # training
     "Matching", "TimeLaw", "weights", "fit", "Trainer",
     # simulation
-    "Solver", "Solution", "sample", "solve", "integrate",
+    "Solver", "Solution", "sample", "solve", "integrate", "tune", "load_solver",
     # registries
     "SCHEDULES", "PREDICTIONS", "TIMES", "COUPLINGS", "GUIDANCE", "WEIGHTS", "SOLVERS",
     # modules

@@ -1,13 +1,22 @@
 """Solvers, and the loop that runs them."""
 
-from pathline.solvers.base import Bound, Noise, Solver, as_time, bind
+from pathline.solvers.adaptive import Adaptive, dopri5, tsit5
+from pathline.solvers.base import Bound, Counts, Noise, Solver, as_time, bind
+from pathline.solvers.edm_churn import EDMChurn
+from pathline.solvers.exponential import LOG_SNR, RATIO, SHARE, Clock
 from pathline.solvers.integrate import Solution, integrate
+from pathline.solvers.multistep import Multistep
+from pathline.solvers.nonstationary import NonStationary, load_solver
 from pathline.solvers.registry import SOLVERS
 from pathline.solvers.runge_kutta import RungeKutta, Tableau
 from pathline.solvers.sampling import sample, solve
 from pathline.solvers.sde import EulerMaruyama
+from pathline.solvers.sde_multistep import SDEMultistep
+from pathline.solvers.singlestep import Singlestep
+from pathline.solvers.tuning import tune
 
 __all__ = [
-    "Bound", "EulerMaruyama", "Noise", "RungeKutta", "SOLVERS", "Solution", "Solver", "Tableau",
-    "as_time", "bind", "integrate", "sample", "solve",
+    "Adaptive", "Bound", "Clock", "Counts", "EDMChurn", "EulerMaruyama", "LOG_SNR", "Multistep", "Noise", "NonStationary", "RATIO",
+    "RungeKutta", "SDEMultistep", "SHARE", "SOLVERS", "Singlestep", "Solution", "Solver", "Tableau", "as_time", "bind",
+    "dopri5", "integrate", "load_solver", "sample", "solve", "tsit5", "tune",
 ]  # fmt: skip

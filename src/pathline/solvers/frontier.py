@@ -1,0 +1,99 @@
+"""What quality costs on a given field: a converged reference, and every untuned solver on every built-in grid."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pathline import times as time_laws
+from pathline._typing import Cond
+from pathline.field import BaseField
+from pathline.solvers.base import Bound, Noise, Solver
+from pathline.solvers.integrate import run
+from pathline.solvers.registry import SOLVERS
+from pathline.solvers.runge_kutta import RK4, RungeKutta
+from pathline.solvers.sampling import finish, start_where_defined
+from pathline.times import TimeLaw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A solver on a grid, at a cost."""
+
+    solver_name: str
+    grid_name: str
+    solver: Solver
+    grid: Tensor
+    evaluations: int
+
+
+def endpoint(field: BaseField, x_0: Tensor, solver: Solver, grid: Tensor, cond: Cond, chunk: int = 1024) -> Tensor:
+    """The data that source points x_0 (B, ...) are carried to, chunk by chunk: what `sample` returns."""
+    ends, whole = [], Bound(field, cond)
+    for rows in torch.arange(len(x_0)).split(chunk):
+        bound = whole.take(rows)
+        solution = run(bound, field.path.start(x_0[rows]), solver, grid, noise=Noise())
+        ends.append(finish(bound, solver, solution).x)
+    return torch.cat(ends)
+
+
+def reference(
+    field: BaseField, x_0: Tensor, cond: Cond, *, tolerance: float = 1e-5, steps: int = 16, most: int = 1024
+) -> tuple[Tensor, float]:
+    """(converged endpoints, their RMS uncertainty): RK4 with doubled steps until they move by less than ``tolerance``.
+
+    The tolerance is relative to the RMS of the endpoints. What is left at ``most`` steps is returned, not hidden.
+    """
+    solver, law = RungeKutta(RK4, 4), time_laws.cosine()
+    previous = endpoint(field, x_0, solver, start_where_defined(field, law.grid(steps)), cond)
+    while True:
+        steps *= 2
+        ends = endpoint(field, x_0, solver, start_where_defined(field, law.grid(steps)), cond)
+        moved = rms(ends - previous)
+        if moved < tolerance * rms(ends) or 2 * steps > most:
+            return ends, moved
+        previous = ends
+
+
+def rms(x: Tensor) -> float:
+    """Root mean square over all entries."""
+    return float(x.double().pow(2).mean().sqrt())
+
+
+def built_in_grids(field: BaseField) -> dict[str, TimeLaw]:
+    """The grids that a user can name, for the schedule of ``field``."""
+    schedule = field.path.schedule
+    return {
+        "uniform": time_laws.uniform(),
+        "cosine": time_laws.cosine(),
+        "shifted(2)": time_laws.shifted(2.0),
+        "shifted(0.5)": time_laws.shifted(0.5),
+        "log_snr_uniform": time_laws.log_snr_uniform(schedule, -5.0, 5.0),
+        "karras": time_laws.karras(schedule),
+    }
+
+
+def contenders(
+    field: BaseField, evaluations: int, solvers: Sequence[str] | None = None, grids: Sequence[str] | None = None
+) -> Iterator[Contender]:
+    """Every deterministic fixed-step solver on every built-in grid that ``evaluations`` pay for."""
+    laws = built_in_grids(field)
+    for name in SOLVERS if solvers is None else solvers:
+        solver = SOLVERS[name]
+        if solver.stochastic or solver.adaptive:
+            continue
+        budget = evaluations - int(field.path.stops_short())
+        steps = max((n for n in range(1, budget + 1) if solver.evaluations(n) <= budget), default=0)
+        if steps == 0:
+            continue
+        for grid_name, law in laws.items():
+            if grids is None or grid_name in grids:
+                grid = start_where_defined(field, law.grid(steps))
+                yield Contender(
+                    solver_name=name,
+                    grid_name=grid_name,
+                    solver=solver,
+                    grid=grid,
+                    evaluations=solver.evaluations(steps) + evaluations - budget,
+                )
