@@ -35,7 +35,7 @@ class Bound:
 
     def __call__(self, x: Tensor, t: Tensor) -> Estimate:
         self._tally[0] += 1
-        self._tally[1] += len(x)
+        self._tally[1] += x.shape[0]
         return self.field.evaluate(x, t, **self.cond)
 
     def take(self, rows: Tensor) -> "Bound":
