@@ -6,6 +6,8 @@
 'moons(n=50000)'
 """
 
+from pathline.train import pictures
+from pathline.train.assess import Assessment, assess
 from pathline.train.checkpoint import CheckpointError
 from pathline.train.config import Sampling, Settings, TrainConfig
 from pathline.train.ema import EMA
@@ -19,6 +21,8 @@ __all__ = [
     "RECIPES",
     "CheckpointError",
     "DivergedError",
+    "Assessment",
+    "assess",
     "Interrupted",
     "Run",
     "Sampling",
@@ -26,4 +30,5 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "fit",
+    "pictures",
 ]

@@ -68,11 +68,19 @@ def make_net(text: str, data: Dataset, *, labels: bool, seed: int) -> nn.Module:
             "net",
             text,
             {name: kind},
+            patch=_patch(data.shape) if name == "auto" and data.image else None,
             dim=int(data.x[0].numel()),
             image_size=list(data.shape[1:]),
             channels=data.shape[0],
             num_classes=data.num_classes if labels else None,
         )
+
+
+def _patch(shape: tuple[int, ...]) -> int:
+    """The smallest patch of at least 2 that divides the image into at most 256 tokens; 1 if none does."""
+    height, width = shape[1:]
+    fitting = (p for p in range(2, min(height, width)) if height % p == 0 and width % p == 0)
+    return next((p for p in fitting if (height // p) * (width // p) <= 256), 1)
 
 
 def sampling_arguments(

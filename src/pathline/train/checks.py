@@ -1,5 +1,6 @@
 """What is looked at before any work starts."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,23 +11,39 @@ from torch import Tensor, nn
 
 from pathline.objectives import Matching
 from pathline.train.checkpoint import list_checkpoints
-from pathline.train.run import CHECKPOINTS
+from pathline.train.run import CHECKPOINTS, LOG, PRODUCTS
 
 FREE = ("out", "steps", "checkpoint_every", "keep", "sampling", "cpu")
 """Settings that a resumed run may change; any other would make it another run."""
 
 
-def check_folder(out: Path, *, resume: bool) -> None:
-    """Refuse to write into a folder that holds something, and to resume where there is nothing."""
+def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to write into a folder that holds something, and to resume or overwrite what is no run."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"out {out} is a file: give the path of a folder")
+    if resume and overwrite:
+        raise ValueError("give resume or overwrite, not both")
+    taken = out.is_dir() and any(out.iterdir())
     if resume:
         if not list_checkpoints(out / CHECKPOINTS):
             raise FileNotFoundError(f"nothing to resume: {out} holds no checkpoint")
-    elif out.is_dir() and any(out.iterdir()):
+    elif taken and not overwrite:
         raise FileExistsError(
-            f"{out} exists and is not empty: resume the run in it (--resume), or give another folder (--out)"
+            f"{out} exists and is not empty: --resume goes on with the run in it, --overwrite starts it anew, "
+            "--out names another folder"
         )
+    elif taken and not (out / LOG).is_file():
+        raise FileExistsError(f"{out} holds no run, so nothing in it is overwritten: give another folder with --out")
+
+
+def clear_run(out: Path) -> None:
+    """Delete what a run writes, and nothing else, from a folder that passed `check_folder`."""
+    for name in PRODUCTS:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def check_first_batch(

@@ -101,8 +101,8 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(Settings):
-    """A whole run. Names may carry options, as in ``net="dit(width=96)"`` or ``times="logit_normal(-0.4, 1)"``."""
+class Subject:
+    """What to train, by registered names with options."""
 
     data: str = "moons"
     """A data set of pathline.data.DATASETS, or a .npy or .npz file."""
@@ -126,6 +126,11 @@ class TrainConfig(Settings):
     """Share of labels dropped in training, which makes guidance possible."""
     sampling: Sampling = field(default_factory=Sampling)
     """How the run is sampled when nothing else is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Settings, Subject):
+    """A whole run. Names may carry options, as in ``net="dit(width=96)"`` or ``times="logit_normal(-0.4, 1)"``."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
@@ -163,10 +168,7 @@ def plain(config: Settings) -> dict[str, Any]:
             return {key: simple(item) for key, item in value.items()}
         return [simple(item) for item in value] if isinstance(value, tuple | list) else value
 
-    values = simple(dataclasses.asdict(config))
-    basic = {f.name for f in dataclasses.fields(Settings)}
-    what = {key: value for key, value in values.items() if key not in basic}
-    return {**what, **values}  # what is trained comes before how
+    return simple(dataclasses.asdict(config))
 
 
 def read_yaml(path: "str | Path") -> dict[str, Any]:

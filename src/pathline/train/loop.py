@@ -23,7 +23,7 @@ from pathline.train.assemble import (
     prepare,
     sampling_arguments,
 )
-from pathline.train.checks import check_first_batch, check_folder, own_randomness, refuse_changes
+from pathline.train.checks import check_first_batch, check_folder, clear_run, own_randomness, refuse_changes
 from pathline.train.config import Settings, TrainConfig, plain, settings_from, write_yaml
 from pathline.train.ema import EMA
 from pathline.train.log import Log
@@ -39,15 +39,17 @@ class DivergedError(RuntimeError):
     """The loss or the weights stopped being finite; the last good checkpoint is kept."""
 
 
-def fit(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> Run:
+def fit(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, progress: bool = True) -> Run:
     """Train what ``config`` names, and return the run, ready to sample.
 
     Every name is resolved, and data, network and folder are checked, before any work starts.
     """
-    return trainer_of(config, resume=resume, progress=progress).fit()
+    return trainer_of(config, resume=resume, overwrite=overwrite, progress=progress).fit()
 
 
-def trainer_of(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> "Trainer":
+def trainer_of(
+    config: TrainConfig, *, resume: bool = False, overwrite: bool = False, progress: bool = True
+) -> "Trainer":
     """The `Trainer` of a config."""
     if not isinstance(config, TrainConfig):
         raise TypeError(f"config must be a TrainConfig, got {type(config).__name__}: see pathline.train.RECIPES")
@@ -55,7 +57,9 @@ def trainer_of(config: TrainConfig, *, resume: bool = False, progress: bool = Tr
     sampling_arguments(config.sampling, objective.path.schedule)
     data = load_data(config.data, labels=config.labels)
     net = make_net(config.net, data, labels=config.labels, seed=config.seed)
-    return Trainer(net=net, objective=objective, data=data, settings=config, resume=resume, progress=progress)
+    return Trainer(
+        net=net, objective=objective, data=data, settings=config, resume=resume, overwrite=overwrite, progress=progress
+    )
 
 
 class Trainer:
@@ -69,9 +73,11 @@ class Trainer:
             sees standardised values, and `Run.sample` returns your units.
         settings: a `Settings`; every field of it may also be given by name, as in ``steps=500``.
         resume: go on from the last checkpoint in ``out``, bit for bit.
+        overwrite: delete the run that ``out`` holds when training starts.
+        progress: show how it goes.
 
     Raises:
-        FileExistsError: ``out`` holds a run and ``resume`` is not set.
+        FileExistsError: ``out`` holds something, and neither ``resume`` nor ``overwrite`` is set.
         ValueError, TypeError: anything wrong with data, settings, or what the network returns on a first batch.
     """
 
@@ -83,18 +89,19 @@ class Trainer:
         data: "Dataset | Tensor | tuple[Tensor, Tensor]",
         settings: "Settings | None" = None,
         resume: bool = False,
+        overwrite: bool = False,
         progress: bool = True,
         **options: Any,
     ) -> None:
         self.settings = _settings(settings, options)
-        self.resume, self.progress = resume, progress
+        self.resume, self.overwrite, self.progress = resume, overwrite, progress
         if not isinstance(net, nn.Module) or not any(p.requires_grad for p in net.parameters()):
             raise TypeError(f"net must be a torch.nn.Module with weights to train, got {type(net).__name__}")
         if not callable(objective):
             raise TypeError(f"objective must be callable, such as pl.Matching(...), got {objective!r}")
         self.objective, self.data = objective, as_dataset(data)
         self.out = Path(self.settings.out or f"runs/{self.data.name}")
-        check_folder(self.out, resume=resume)
+        check_folder(self.out, resume=resume, overwrite=overwrite)
         self.parts = prepare(self.data, self.settings)
         accelerator = _accelerator(self.settings)
         device = accelerator.device
@@ -127,6 +134,8 @@ class Trainer:
             stack.enter_context(own_randomness(derive_seed(self.settings.seed, "net")))
             if self.resume or self.step:
                 self._reload()
+            elif self.overwrite:
+                clear_run(self.out)
             self.out.mkdir(parents=True, exist_ok=True)
             write_yaml(self.out / CONFIG, plain(self.settings))
             log = stack.enter_context(closing(Log(self.out / LOG)))

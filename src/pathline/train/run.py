@@ -1,7 +1,7 @@
 """A run: what was trained, opened again and ready to sample."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,10 @@ from pathline.train.assemble import Prepared, fingerprint, load_data, make_objec
 from pathline.train.config import Sampling, Settings, TrainConfig, settings_from
 from pathline.train.log import read_log
 
-CONFIG, LOG, CHECKPOINTS = "config.yaml", "log.jsonl", "checkpoints"
+CONFIG, LOG, CHECKPOINTS, CLASSIFIER = "config.yaml", "log.jsonl", "checkpoints", "classifier"
+SAMPLES, PICTURE, METRICS_FILE, REPORT = "samples.npz", "samples.png", "metrics.json", "report.html"
+PRODUCTS = (CONFIG, LOG, CHECKPOINTS, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT)
+"""Everything that is written into a run folder."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,9 +189,16 @@ class Run:
             done.append(self._solve(start, stop, seed, labels, arguments, record=False).x.cpu())
         return self.decode(torch.cat(done))
 
-    def trajectory(self, n: int, *, y: "int | Tensor | None" = None, seed: int = 0, **options: Any) -> Solution:
-        """The solve behind the first ``n`` samples: states and times on the way, in standardised units."""
+    def trajectory(
+        self, n: int, *, y: "int | Sequence[int] | Tensor | None" = None, seed: int = 0, **options: Any
+    ) -> Solution:
+        """The solve behind the first ``n`` samples, in standardised units like `field`: states, times, and its cost."""
         return self._solve(0, n, seed, self.labels(n, y), self.arguments(**options), record=True)
+
+    def in_your_units(self, solution: Solution) -> Solution:
+        """A solution with its states in your units, neither clipped nor rounded."""
+        states = None if solution.trajectory is None else self.standardizer.inverse(solution.trajectory)
+        return replace(solution, x=self.standardizer.inverse(solution.x), trajectory=states)
 
     def decode(self, z: Tensor) -> Tensor:
         """Standardised values in your units; images clipped to the data's range, whole levels rounded."""
@@ -222,6 +232,11 @@ def describe_data(data: Dataset) -> dict[str, Any]:
         "levels": data.levels,
         "sha256": fingerprint(data),
     }
+
+
+def stored_settings(path: Path) -> Settings:
+    """The settings of the run in the folder ``path``, from its newest whole checkpoint."""
+    return _settings(checkpoint.load_latest(path / CHECKPOINTS, ()).facts["settings"])
 
 
 def _settings(values: dict[str, Any]) -> Settings:

@@ -1,0 +1,147 @@
+"""``pathline train``."""
+
+import dataclasses
+import json
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathline._errors import nearest
+from pathline.cli.parsing import UsageError, parse
+from pathline.data import DATASETS
+from pathline.train import RECIPES, Run, TrainConfig, assess, pictures
+from pathline.train.loop import Trainer, trainer_of
+from pathline.train.run import METRICS_FILE, PICTURE, SAMPLES, stored_settings
+
+ABOUT = f"""\
+Train a generator, then draw samples, measure them and write a report.
+
+usage:
+  pathline train NAME [options]          a recipe: {", ".join(RECIPES)}
+  pathline train --data FILE [options]   your data, .npz or .npy: an array x (N, ...), and labels y (N,) if there are any
+  pathline train --config FILE.yaml      a config; every run writes its own as config.yaml
+
+examples:
+  pathline train moons
+  pathline train digits --steps 5000 --out runs/longer
+  pathline train --data mine.npz --net "mlp(width=256, depth=4)" --steps 20000
+  pathline train digits --data mine.npz  the settings of a recipe on your data
+  pathline train moons --resume          go on after an interruption, bit for bit
+
+Names take options as in Python: --times "logit_normal(-0.4, 1)", --net "dit(width=128)"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(TrainConfig):
+    """Arguments of ``pathline train``: a config, and what to do around it."""
+
+    config: str | None = None
+    """YAML file with settings; options on the command line count more."""
+    resume: bool = False
+    """Go on from the last checkpoint in the run folder."""
+    overwrite: bool = False
+    """Delete the run that the folder holds, and start anew."""
+    samples: bool = True
+    """Write samples.npz and samples.png after training."""
+    evaluate: bool = True
+    """Measure the run after training."""
+    report: bool = True
+    """Write report.html after training; it shows the samples."""
+
+
+def main(words: list[str]) -> None:
+    """Run the command."""
+    name, rest = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
+    base = _base(name, rest)
+    own = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+    arguments = parse(
+        Arguments,
+        rest,
+        prog="pathline train" + (f" {name}" if name else ""),
+        about=ABOUT,
+        default=Arguments(**own, resume="--resume" in rest),
+    )
+    config = TrainConfig(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(TrainConfig)})
+    if not name and not {"--data", "--config", "--resume"} & {word.split("=")[0] for word in rest}:
+        raise UsageError("say what to train: a name such as moons, --data FILE or --config FILE (see --help)")
+    trainer = trainer_of(config, resume=arguments.resume, overwrite=arguments.overwrite)
+    _announce(trainer, config)
+    begin = time.perf_counter()
+    run = trainer.fit()
+    print(f"trained to step {run.step} in {time.perf_counter() - begin:.0f} s: {run.path}")
+    _finish(run, arguments, shlex.join(["pathline", "train", *words]))
+
+
+def _base(name: "str | None", words: list[str]) -> TrainConfig:
+    """The config that options change: that of a run to resume, of a file, of a recipe, or the defaults."""
+    out, file = _value(words, "--out"), _value(words, "--config")
+    if name is not None and file is not None:
+        raise UsageError(f"give a name ({name}) or --config {file}, not both")
+    if name is not None and name not in RECIPES:
+        if Path(name).suffix in (".npz", ".npy", ".yaml", ".yml"):
+            option = "--data" if Path(name).suffix in (".npz", ".npy") else "--config"
+            raise UsageError(f"{name} is a file: pathline train {option} {name}")
+        raise UsageError(f"unknown recipe {name!r}: {nearest(name, {**RECIPES, **DATASETS})}; or give --data FILE")
+    base = TrainConfig.load(file) if file is not None else RECIPES[name]() if name is not None else TrainConfig()
+    if name is not None and _value(words, "--data") is not None:
+        base = base.replace(out="")  # the recipe on other data: the folder is named after those
+    if "--resume" not in words:
+        return base
+    folder = Path(out or base.out or "runs")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"nothing to resume: there is no folder {folder}")
+    stored = stored_settings(folder)
+    if not isinstance(stored, TrainConfig):
+        raise UsageError(f"{folder} was trained from Python objects: resume it there, with Trainer(resume=True)")
+    return dataclasses.replace(stored, out=str(folder))
+
+
+def _value(words: list[str], option: str) -> "str | None":
+    """What is given for ``option``, before everything is parsed."""
+    for place, word in enumerate(words):
+        if word.startswith(f"{option}="):
+            return word.split("=", 1)[1]
+        if word == option and place + 1 < len(words):
+            return words[place + 1]
+    return None
+
+
+def _announce(trainer: Trainer, config: TrainConfig) -> None:
+    train, held_out = trainer.parts.train, trainer.parts.held_out
+    classes = f", {train.num_classes} classes" if train.num_classes else ""
+    weights = sum(p.numel() for p in trainer.net.parameters())
+    print(
+        f"{train.name}: {len(train)} samples of shape {train.shape} to train on, "
+        f"{0 if held_out is None else len(held_out)} held out{classes}\n"
+        f"{config.net}: {weights:,} weights, {config.prediction} prediction, {config.schedule} path, "
+        f"{config.steps} steps of {config.batch_size} on {trainer.loss_sum.device}",
+        flush=True,
+    )
+
+
+def _finish(run: Run, arguments: Arguments, command: str) -> None:
+    """Samples, metrics and report, as far as they are asked for and can be had."""
+    from pathline.cli.output import write_samples
+    from pathline.train.summary import write_summary
+    from pathline.viz import save
+
+    found = None
+    places: dict[str, Path] = {}
+    if arguments.evaluate and run.data.held_out is not None:
+        begin = time.perf_counter()
+        found = assess(run, progress=True)
+        places["metrics"] = run.path / METRICS_FILE
+        places["metrics"].write_text(json.dumps(found.report.to_dict(), indent=1) + "\n", encoding="utf-8")
+        print(f"\n{found.report}\n\nmeasured in {time.perf_counter() - begin:.0f} s")
+    if arguments.samples:
+        n = len(found.samples) if found else 100 if run.about["image"] else 1000
+        x = found.samples if found else run.sample(n, progress=True)
+        y = found.labels if found else run.labels(n)
+        places["samples"], places["picture"] = run.path / SAMPLES, run.path / PICTURE
+        write_samples(places["samples"], run, x, y, 0)
+        save(pictures.samples(run, x, y), places["picture"])
+        if arguments.report:
+            places["report"] = write_summary(run, found, x, y, command=command)
+    for what, path in places.items():
+        print(f"{what:<9}{path}")

@@ -1,0 +1,90 @@
+"""Pictures of a run, by the kind of its data."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pathline.train.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def samples(run: Run, x: "Tensor | None" = None, y: "Tensor | None" = None, *, n: "int | None" = None) -> "Axes":
+    """Samples of ``run``: images in a grid, one row a class; points beside the held-out data."""
+    from pathline import viz
+
+    if x is None:
+        n = (10 * (len(run.class_names) or 10) if run.about["image"] else 2000) if n is None else n
+        x, y = run.sample(n), run.labels(n)
+    if x.ndim == 4:
+        known = y is not None and bool((y >= 0).all())
+        return viz.samples(x, y=y if known else None, class_names=run.class_names if known else ())
+    x = x.flatten(1)
+    if x.shape[1] == 1 or run.data.held_out is None:
+        return viz.samples(x)
+    return viz.samples(x, data=run.data.held_out.x.flatten(1)[: len(x)])
+
+
+def trajectories(run: Run, n: "int | None" = None) -> "Axes":
+    """The way of samples in the plane from noise to data."""
+    from pathline import viz
+
+    return viz.trajectories(run.in_your_units(run.trajectory(200 if n is None else n)))
+
+
+def snapshots(run: Run, n: "int | None" = None) -> "Axes":
+    """The cloud of samples in the plane at five times."""
+    from pathline import viz
+
+    return viz.snapshots(run.in_your_units(run.trajectory(2000 if n is None else n)))
+
+
+def field(run: Run, n: "int | None" = None, t: float = 0.5) -> "Axes":
+    """The velocity in the plane, in standardised units."""
+    from pathline import viz
+
+    y = run.labels(1)
+    title = f"velocity at t = {t:g}, standardised" + ("" if y is None else f", class {run.class_names[0]}")
+    cond: dict[str, Any] = {} if y is None else {"y": 0}
+    return viz.field(run.field, t, limits=(-3.0, 3.0, -3.0, 3.0), title=title, **cond)
+
+
+def film(run: Run, n: "int | None" = None) -> "Axes":
+    """A few images on their way from noise, and what the network takes them for at each time."""
+    from pathline import viz
+
+    n = 3 if n is None else n
+    y = run.labels(n)
+    cond: dict[str, Any] = {} if y is None else {"y": y}
+    return viz.film(run.trajectory(n), field=run.field, samples=n, transform=run.decode, **cond)
+
+
+def loss(run: Run, n: "int | None" = None) -> "Axes":
+    """The loss over the steps."""
+    from pathline import viz
+
+    return viz.loss(run.log)
+
+
+KINDS: dict[str, Callable[..., "Axes"]] = {
+    "samples": samples,
+    "trajectories": trajectories,
+    "snapshots": snapshots,
+    "field": field,
+    "film": film,
+    "loss": loss,
+}
+"""Pictures by the name that `pathline plot` takes: functions of a run and a number of samples."""
+
+
+def misfit(kind: str, run: Run) -> "str | None":
+    """Why ``kind`` cannot be drawn of ``run``; None if it can."""
+    if kind in ("trajectories", "snapshots", "field") and run.shape != (2,):
+        return f"{kind} shows points in the plane, but a sample of {run.path} has shape {run.shape}"
+    if kind == "film" and not run.about["image"]:
+        return f"film shows images, but a sample of {run.path} has shape {run.shape}"
+    if kind == "loss" and not run.log:
+        return f"{run.path} has no losses in its log yet"
+    return None
