@@ -18,6 +18,7 @@ from pathline.viz.flow import Density, density, field, phase_portrait, snapshots
 from pathline.viz.images import film, image_grid, pairs
 from pathline.viz.plane import Limits, frame
 from pathline.viz.points import histogram, samples, scatter
+from pathline.viz.report import KeyFigure, Picture, Section, write_report
 from pathline.viz.saving import png, save
 from pathline.viz.style import PALETTE, style
 
@@ -29,7 +30,7 @@ __all__ = [
     # curves
     "loss", "error_curve", "running_mean",
     # files
-    "save", "png",
+    "save", "png", "write_report", "KeyFigure", "Picture", "Section",
     # parts
     "style", "PALETTE", "Limits", "frame", "mosaic",
 ]  # fmt: skip

@@ -39,7 +39,7 @@ def loss(
         floor: a level to compare with, such as the loss of the exact field, which no network can go below.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, a line of it that is no JSON, or no record of a key.
+        FileNotFoundError, ValueError: no such file, a file without records, or no record of a key.
     """
     rows = _read(records) if isinstance(records, (str, PathLike)) else list(records)
     curves = {key: _curve(rows, key) for key in keys}
@@ -127,28 +127,25 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     totals = np.concatenate([[0.0], np.cumsum(np.where(good, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(good)])
     known = counts[last] - counts[first]
-    return np.where(known > 0, (totals[last] - totals[first]) / np.maximum(known, 1), np.nan)
+    means = (totals[last] - totals[first]) / np.maximum(known, 1)
+    return np.where(last - first == 1, values, np.where(known > 0, means, np.nan))
 
 
 def _read(path: "str | PathLike[str]") -> list[dict[str, Any]]:
-    """The records of a ``.jsonl`` file; the last line may be cut short, as it is while a training writes it."""
+    """The records of a ``.jsonl`` file, but for the lines that a crash cut short."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no log {path}: expected a file of one JSON record a line")
-    lines = path.read_text(encoding="utf-8").splitlines()
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number}, is no JSON record ({error.msg}): {line[:60]!r}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {number}, must be a JSON object, got {line[:60]!r}")
-        rows.append(row)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    if not rows:
+        raise ValueError(f"{path} holds no records: expected one JSON object a line")
     return rows
 
 

@@ -14,6 +14,7 @@ from pathline.solvers.sampling import evaluating, start_where_defined
 from pathline.viz.plane import (
     RESOLUTION,
     Limits,
+    check_interval,
     check_limits,
     dots,
     frame,
@@ -22,6 +23,7 @@ from pathline.viz.plane import (
     raster,
     smoothed,
     square_axes,
+    widened,
 )
 from pathline.viz.style import INK, LINE, MODEL, MUTED, REAL, new_axes, panels, style
 
@@ -156,6 +158,7 @@ def snapshots(
     """
     if len(times) == 0:
         raise ValueError("times must hold at least one time, got none")
+    _refuse_unused(source, generator, cond)
     if isinstance(source, Solution):
         states = _recorded(source, 2)
         chosen = [int((source.times - t).abs().argmin()) for t in times]
@@ -200,23 +203,36 @@ def phase_portrait(
 
     ``solution`` has a trajectory (steps + 1, B, 1). Each instant is inked relative to its own maximum.
     """
+    if cond and background is None:
+        raise ValueError(f"{', '.join(cond)}: conditions are read by nothing without a background")
     states = _recorded(solution, 1)[:, :, 0]
-    low, high = (states.min(), states.max()) if limits is None else limits
-    pad = 0.0 if limits is not None else 0.05 * (float(high - low) or 1.0)
+    finite = states[np.isfinite(states)]
+    if finite.size == 0:
+        raise ValueError("no state of the solution is finite: there is nothing to draw")
+    low, high = widened(finite.min(), finite.max(), finite) if limits is None else check_interval(limits)
     times = solution.times.numpy()
-    box = (float(times.min()), float(times.max()), float(low - pad), float(high + pad))
+    box = (float(times.min()), float(times.max()), low, high)
     with style():
         ax = new_axes(ax, 5.4, 3.2)
         if background is not None:
             places = np.linspace(box[2], box[3], RESOLUTION)
             moments = box[0] + (np.arange(RESOLUTION) + 0.5) / RESOLUTION * (box[1] - box[0])
-            columns = [np.exp(_log_prob(background, places[:, None], float(t), cond)) for t in moments]
-            paint(ax, np.stack([column / column.max() for column in columns], 1), box, stops=LIGHT)
+            columns = [_log_prob(background, places[:, None], float(t), cond) for t in moments]
+            paint(ax, np.stack([np.exp(logs - logs.max()) for logs in columns], 1), box, stops=LIGHT)
         ax.plot(times, states[:, :paths], color=INK if background is not None else MODEL, linewidth=0.7, alpha=0.65)
         ax.set(xlim=box[:2], ylim=box[2:], xlabel="time $t$", ylabel="state $x_t$")
         if title:
             ax.set_title(title)
     return ax
+
+
+def _refuse_unused(source: object, generator: torch.Generator | None, cond: dict[str, Any]) -> None:
+    if generator is not None and isinstance(source, (Solution, Density)):
+        raise ValueError("generator is read by nothing: only a field without a density needs particles")
+    if isinstance(source, BaseField):
+        source.check_conditions(cond)
+    elif cond and isinstance(source, Solution):
+        raise ValueError(f"{', '.join(cond)}: conditions are read by nothing, the solution is already made")
 
 
 def _recorded(solution: Solution, size: int) -> np.ndarray:

@@ -67,6 +67,8 @@ def image_grid(
     for name, value in (("columns", columns), ("rows", rows)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if class_names and y is None:
+        raise ValueError(f"class_names {tuple(class_names)} need the labels y")
     if y is None:
         places, names = _square(len(images), columns, rows), []
     else:
@@ -131,6 +133,8 @@ def film(
         transform: from states to pixel values, such as the ``inverse`` of a ``Standardizer``.
         value_range: (black, white) after ``transform``; by default the extremes of the last states.
     """
+    if cond and field is None:
+        raise ValueError(f"{', '.join(cond)}: conditions are read by nothing without a field")
     if solution.trajectory is None:
         raise ValueError("solution has no trajectory: make it with pl.solve(..., record=True)")
     if solution.trajectory.ndim != 5:
@@ -244,8 +248,7 @@ def _fitting_axes(
     shape: tuple[int, ...], row_labels: Sequence[str], column_labels: Sequence[str], title: str | None
 ) -> "Axes":
     """Axes of exactly ``shape`` screen pixels, with room for the labels around them."""
-    figure = new_figure(1.0, 1.0)
-    figure.set_layout_engine("none")
+    figure = new_figure(1.0, 1.0, layout=None)
     dots = figure.dpi / 72.0
     left = MARGIN + max((int(dots * _text_width(label, 8.5)) + 20 for label in row_labels), default=0)
     top = MARGIN + (32 if column_labels else 0) + (46 if title else 0)

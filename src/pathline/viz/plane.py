@@ -38,8 +38,8 @@ def frame(points: Values, around: Values | None = None, *, margin: float = 0.05)
 def widened(low: float, high: float, others: np.ndarray, margin: float = 0.05) -> tuple[float, float]:
     """(low, high) stretched over ``others``, and a margin.
 
-    Over all of them where a quarter of its width to either side is enough, else over the central 99 % of them, though by
-    no more than its width.
+    To either side over those that lie within a quarter of its width; where these are not nearly all, over the central
+    99 %, though by no more than its width.
     """
     width = float(high - low) or 1.0
     below, above = _stretch(low - others, width), _stretch(others - high, width)
@@ -50,10 +50,9 @@ def widened(low: float, high: float, others: np.ndarray, margin: float = 0.05) -
 
 def _stretch(beyond: np.ndarray, width: float) -> float:
     """How far an end must move, where ``beyond`` is how far the points lie outside of it."""
-    farthest = float(beyond.max())
-    if farthest <= 0.25 * width:
-        return max(0.0, farthest)
-    return min(max(float(np.quantile(beyond, 0.995)), 0.0), width)
+    tame = float(beyond[beyond <= 0.25 * width].max(initial=0.0))
+    common = min(float(np.quantile(beyond, 0.995)), width)
+    return common if common > 0.25 * width else tame
 
 
 def check_limits(limits: Limits) -> Limits:
@@ -61,6 +60,14 @@ def check_limits(limits: Limits) -> Limits:
     values = tuple(float(v) for v in limits)
     if len(values) != 4 or not np.isfinite(values).all() or values[0] >= values[1] or values[2] >= values[3]:
         raise ValueError(f"limits must be (left, right, bottom, top) with left < right and bottom < top, got {limits}")
+    return values
+
+
+def check_interval(limits: tuple[float, float]) -> tuple[float, float]:
+    """``limits`` as two finite numbers in order."""
+    values = tuple(float(v) for v in limits)
+    if len(values) != 2 or not np.isfinite(values).all() or values[0] >= values[1]:
+        raise ValueError(f"limits must be (low, high) with low < high, got {limits}")
     return values
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pathline.viz.arrays import Values, as_array, as_labels, as_points, class_name
 from pathline.viz.images import image_grid
-from pathline.viz.plane import Limits, check_limits, dots, frame, note_missing, plane_size, widened
+from pathline.viz.plane import Limits, check_interval, check_limits, dots, frame, note_missing, plane_size, widened
 from pathline.viz.style import MODEL, REAL, colours, new_axes, panels, plain, style
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def scatter(
     points = as_points(x, "x")
     real = None if data is None else as_points(data, "data")
     labels = None if y is None else as_labels(y, len(points))
+    if class_names and y is None:
+        raise ValueError(f"class_names {tuple(class_names)} need the labels y")
     points, real, names = _planar(points, real)
     box = frame(points, real) if limits is None else check_limits(limits)
     hues, legend = _hues(labels, class_names)
@@ -106,7 +108,7 @@ def histogram(
     drawn = _numbers(x, "x")
     real = None if data is None else _numbers(data, "data")
     base = drawn if real is None else real
-    low, high = widened(base.min(), base.max(), drawn) if limits is None else limits
+    low, high = widened(base.min(), base.max(), drawn) if limits is None else check_interval(limits)
     edges = np.linspace(low, high, bins + 1)
     with style():
         ax = new_axes(ax, 5.0, 2.8)

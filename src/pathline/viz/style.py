@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,12 +90,12 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> "Figure":
     """A figure of ``width`` × ``height`` inches that no global state knows of; use it within `style`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -114,13 +114,13 @@ def panels(ax: "Axes", count: int, gap: float = 0.04) -> "list[Axes]":
 
 def root_figure(shown: "Axes | Figure") -> "Figure":
     """The figure that ``shown`` is, or stands in."""
-    from matplotlib.axes import Axes
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
-    figure = shown.figure if isinstance(shown, Axes) else shown
-    while figure is not None and not isinstance(figure, Figure):
+    figure: object = shown
+    while isinstance(figure, Artist) and not isinstance(figure, Figure):
         figure = figure.figure
-    if figure is None:
+    if not isinstance(figure, Figure):
         raise TypeError(f"expected axes or a figure of matplotlib, got {type(shown).__name__}")
     return figure
 
