@@ -47,6 +47,9 @@ def evaluate(
     of one draw use the same random directions, subsets and initial weights. When all sizes equal n there is
     only one draw.
 
+    A classifier reads the points that it was trained on a little more surely than new ones. Where that matters,
+    give as ``real`` and ``reference`` points that it has not seen; in the halves of one set both sides are alike.
+
     Args:
         samples: (N, *shape), generated. real: (M, *shape), what they should look like.
         reference: (R, *shape), more real points, none of them in ``real``.

@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What `evaluate` found. ``str(report)`` is the table; ``report["W2"]`` is a row.
+    """What `evaluate` found. ``str(report)`` is the table; ``report["W2"]`` is a row; "FD" finds "FD (digits-cnn)".
 
     ``memorization`` and ``agreement`` hold the full results of these checks (nearest training points,
     per-class shares) where they were asked for.
@@ -57,7 +57,8 @@ class Report:
     agreement: ClassAgreement | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Row:
-        return lookup("row", name, {row.name: row for row in self.rows})
+        short = {row.name.split(" (")[0]: row for row in self.rows}
+        return lookup("row", name, short | {row.name: row for row in self.rows})
 
     def __str__(self) -> str:
         return self.table()

@@ -36,7 +36,7 @@ def train_classifier(
     Args:
         num_classes: K; labels lie in [0, K).
         name: stands in "FD (name)"; by default "cnn" or "mlp". Name it after the data: "digits-cnn".
-        epochs: by default as many as see about 40,000 points, within [5, 40].
+        epochs: by default as many as see about 30,000 points, within [5, 40].
         width: channels of the first convolution, doubled at each halving (an MLP has 4 × width units); by
             default 32, and 16 for images of more than 16 pixels of side.
         feature_dim: F of `Classifier.features`.
@@ -55,7 +55,7 @@ def train_classifier(
     """
     x = check_samples(x, "x", minimum=2).detach()
     y = check_labels(y, len(x), num_classes, "y").to(x.device)
-    epochs = max(5, min(40, 40_000 // len(x))) if epochs is None else epochs
+    epochs = max(5, min(40, 30_000 // len(x))) if epochs is None else epochs
     image = x.ndim == 4
     small = not image or max(x.shape[2:]) <= 16
     width = (32 if small else 16) if width is None else width
