@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("pathline.cli.train", "train a generator on a named data set or on your file"),
     "sample": ("pathline.cli.sample", "draw samples from a run: an .npz file and a picture"),
     "evaluate": ("pathline.cli.evaluate", "measure a run against data it has not seen"),
+    "tune": ("pathline.cli.tune", "fit a solver to a run: the same quality in fewer evaluations"),
+    "compare": ("pathline.cli.compare", "which solver for which budget of evaluations, on a run"),
     "plot": ("pathline.cli.plot", "pictures of a run: samples, trajectories, field, loss"),
 }
 """Command -> the module whose ``main(arguments)`` runs it, and its line in the help."""

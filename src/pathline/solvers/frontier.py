@@ -1,5 +1,6 @@
 """What quality costs on a given field: a converged reference, and every untuned solver on every built-in grid."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -97,3 +98,37 @@ def contenders(
                     grid=grid,
                     evaluations=solver.evaluations(steps) + evaluations - budget,
                 )
+
+
+def ranking(
+    field: BaseField,
+    x_0: Tensor,
+    target: Tensor,
+    cond: Cond,
+    evaluations: int,
+    *,
+    keep: int = 6,
+    pilot: int = 96,
+    solvers: Sequence[str] | None = None,
+    grids: Sequence[str] | None = None,
+) -> list[tuple[float, Contender]]:
+    """(RMS distance to ``target``, contender) of the best ``keep`` solvers and grids at a budget, the best first.
+
+    All contend on the first ``pilot`` samples, the best of them on all.
+    """
+
+    def ranked(some: Sequence[Contender], rows: slice) -> list[tuple[float, Contender]]:
+        starts, ends, given = x_0[rows], target[rows], take_rows(cond, rows)
+        errors = [rms(endpoint(field, starts, c.solver, c.grid, given) - ends) for c in some]
+        finite = [pair for pair in zip(errors, some, strict=True) if math.isfinite(pair[0])]
+        return sorted(finite, key=lambda pair: pair[0])
+
+    first = ranked(list(contenders(field, evaluations, solvers, grids)), slice(0, pilot))
+    if not first:
+        raise ValueError(f"no solver runs in {evaluations} evaluations on this path: give more")
+    return ranked([contender for _, contender in first[:keep]], slice(None))
+
+
+def take_rows(cond: Cond, rows: slice) -> Cond:
+    """Some rows of every condition."""
+    return {k: v[rows] if isinstance(v, Tensor) and v.ndim else v for k, v in cond.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -84,13 +85,16 @@ def run(
     )
 
 
-def bar(items: Sequence[tuple[Tensor, Tensor]], progress: bool) -> Iterable[tuple[Tensor, Tensor]]:
+T = TypeVar("T")
+
+
+def bar(items: Sequence[T], progress: bool, label: str = "solve") -> Iterable[T]:
     """``items`` behind a progress bar if one is asked for."""
     if not progress:
         return items
     from tqdm.auto import tqdm
 
-    return tqdm(items, desc="solve", unit="step", leave=False)
+    return tqdm(items, desc=label, leave=False)
 
 
 def integrate(
@@ -129,9 +133,7 @@ def as_cond(cond: Cond, batch: int, device: torch.device) -> Cond:
             value = torch.full((batch,), value)
         if isinstance(value, Tensor):
             if value.ndim and len(value) != batch:
-                raise ValueError(
-                    f"{name} must have one row per sample, {batch}, got shape {tuple(value.shape)}"
-                )
+                raise ValueError(f"{name} must have one row per sample, {batch}, got shape {tuple(value.shape)}")
             value = value.to(device)
         ready[name] = value
     return ready

@@ -22,8 +22,8 @@ from pathline.field import BaseField
 from pathline.guidance import CFG, Guidance
 from pathline.predictions import DISPLACEMENT
 from pathline.solvers.base import Bound, Noise
-from pathline.solvers.frontier import Contender, contenders, endpoint, reference, rms
-from pathline.solvers.integrate import as_cond
+from pathline.solvers.frontier import endpoint, ranking, reference, rms, take_rows
+from pathline.solvers.integrate import as_cond, bar
 from pathline.solvers.nonstationary import NonStationary, clock_of, combine_slopes, time_of
 from pathline.solvers.sampling import draw_source, evaluating, start_where_defined
 
@@ -99,10 +99,10 @@ def tune(
         x_0, x_1, cond, moved = _pairs(field, shape, x_0, target, samples + held_out, generator, cond, tolerance)
         split = min(samples, len(x_0) - 2)
         fit, test = (
-            Problem(field, x_0[rows], x_1[rows], _rows(cond, rows), evaluations, chunk)
+            Problem(field, x_0[rows], x_1[rows], take_rows(cond, rows), evaluations, chunk)
             for rows in (slice(0, split), slice(split, None))
         )
-        baseline, baseline_error = best_untuned(test)
+        baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
         unknowns, shape_ = _start(fit, what)
         solved = METHODS[method](fit, unknowns, shape_, iterations, progress)
         tuned = to_solver(field, solved, evaluations, shape_)
@@ -121,24 +121,6 @@ def tune(
         "seconds": round(time.perf_counter() - began, 1),
     }
     return replace(tuned, info=info)
-
-
-def best_untuned(problem: Problem, keep: int = 6) -> tuple[Contender, float]:
-    """The registered solver and built-in grid that end nearest to the target at the same budget.
-
-    All contend on the first samples, the best ``keep`` of them on all.
-    """
-
-    def ranked(some: list[Contender], samples: slice) -> list[tuple[float, Contender]]:
-        x_0, target, cond = problem.x_0[samples], problem.target[samples], _rows(problem.cond, samples)
-        errors = [rms(endpoint(problem.field, x_0, c.solver, c.grid, cond) - target) for c in some]
-        return sorted(((e, c) for e, c in zip(errors, some, strict=True) if math.isfinite(e)), key=lambda pair: pair[0])
-
-    first = ranked(list(contenders(problem.field, problem.n)), slice(0, 96))
-    if not first:
-        raise ValueError(f"no solver runs in {problem.n} evaluations on this path: give more")
-    error, best = ranked([contender for _, contender in first[:keep]], slice(None))[0]
-    return best, error
 
 
 # --- unknowns: gaps of the times (n + 1, logits), source weights (n), displacement weights (n (n + 1)/2) ---
@@ -267,7 +249,7 @@ def gauss_newton(problem: Problem, unknowns: Tensor, shape: Shape, iterations: i
     free = _free(unknowns, problem.n, shape.what)
     cost, damping = _cost(problem, unknowns, shape), 1e-2
     history = []
-    for _ in _bar(40 if iterations is None else iterations, progress, "tune"):
+    for _ in bar(range(40 if iterations is None else iterations), progress, "tune"):
         gram, slope = _normal_equations(problem, unknowns, shape, free)
         step = _descend(problem, unknowns, shape, free, gram, slope, cost, damping)
         if step is None:
@@ -334,7 +316,7 @@ def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | Non
         optimiser = torch.optim.Adam([theta], lr=1e-2, betas=(0.9, 0.99))
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         parts = problem.parts()
-        for step in _bar(steps, progress, "tune"):
+        for step in bar(range(steps), progress, "tune"):
             bound, x_0, target = parts[step % len(parts)]
             full = unknowns.index_copy(0, free, theta)
             loss = (solve_with(full, shape, problem, bound, x_0, True) - target).double().pow(2).mean()
@@ -400,15 +382,3 @@ def _pairs(
 def _repeat(value: Any, count: int) -> Any:
     """Rows repeated to ``count`` of them."""
     return value[torch.arange(count) % len(value)] if isinstance(value, Tensor) and value.ndim else value
-
-
-def _rows(cond: Cond, rows: slice) -> Cond:
-    return {k: v[rows] if isinstance(v, Tensor) and v.ndim else v for k, v in cond.items()}
-
-
-def _bar(count: int, progress: bool, label: str) -> Any:
-    if not progress:
-        return range(count)
-    from tqdm.auto import trange
-
-    return trange(count, desc=label, leave=False)

@@ -1,0 +1,134 @@
+"""``pathline compare RUN``."""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from pathline.cli.parsing import parse
+
+ABOUT = """\
+Which solver for which budget? Every deterministic solver on every built-in grid, and the run's tuned solvers, against
+converged samples from the same noise: a table, RUN/compare.json and RUN/compare.png, and a recommendation per budget.
+
+examples:
+  pathline compare runs/moons
+  pathline compare runs/digits --budgets 4 8 16 --samples 128 --solvers euler heun ab2 abm2 unipc"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Arguments of ``pathline compare``."""
+
+    run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """Folder of a run, such as runs/moons."""
+    budgets: tuple[int, ...] = (4, 6, 8, 12, 16, 32)
+    """Field evaluations per sample."""
+    samples: int = 256
+    """Samples to compare on."""
+    solvers: tuple[str, ...] = ()
+    """Solvers of pathline.SOLVERS; all deterministic ones if none is named."""
+    guidance: float | None = None
+    """Weight of classifier-free guidance; the run's own if not given."""
+    seed: int = 0
+    """Seed of the noises."""
+
+
+def main(words: "list[str]") -> None:
+    """Run the command."""
+    arguments = parse(Arguments, words, prog="pathline compare", about=ABOUT)
+    from pathline._errors import lookup
+    from pathline.solvers import SOLVERS
+    from pathline.train import Run
+
+    for name in arguments.solvers:
+        lookup("solver", name, SOLVERS)
+    run = Run.open(arguments.run)
+    found = measure(run, arguments)
+    print(table(found))
+    (run.path / "compare.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(f"picture  {draw(run, found)}")
+
+
+def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
+    """For each budget and solver its best grid: RMS error, and sliced W2 of the samples to data that were held out."""
+    from pathline.cli.tune import SOLVERS as FOLDER
+    from pathline.guidance import CFG
+    from pathline.metrics import sliced_wasserstein2
+    from pathline.solvers import Noise, load_solver
+    from pathline.solvers.frontier import endpoint, ranking, reference, rms
+    from pathline.solvers.integrate import bar
+    from pathline.solvers.sampling import draw_source, evaluating
+
+    field, n = run.field, arguments.samples
+    weight = run.arguments(guidance=arguments.guidance)["guidance"]
+    if weight is not None:
+        field = (weight if callable(weight) else CFG(weight))(field)
+    labels = run.labels(n)
+    cond = {} if labels is None else {"y": labels}
+    real = (run.data.held_out or run.data.train).x.flatten(1)
+    count = min(n, len(real))
+
+    def quality(ends: torch.Tensor) -> float:
+        made = run.decode(ends).flatten(1)[:count]
+        return float(sliced_wasserstein2(made, real[:count], generator=torch.Generator().manual_seed(0)))
+
+    rows: list[dict[str, Any]] = []
+    with evaluating(field), torch.inference_mode():
+        x_0 = draw_source(field, (n, *run.shape), Noise(seeds=list(range(arguments.seed, arguments.seed + n))))
+        target, moved = reference(field, x_0, cond, tolerance=1e-3)
+
+        def add(budget: int, solver: str, grid: str, ends: torch.Tensor) -> None:
+            named = {"evaluations": budget, "solver": solver, "grid": grid}
+            rows.append({**named, "error": rms(ends - target), "sliced_w2": quality(ends)})
+
+        for budget in bar(arguments.budgets, True, "budgets"):
+            seen: set[str] = set()
+            for _, c in ranking(field, x_0, target, cond, budget, solvers=arguments.solvers or None, keep=24, pilot=32):
+                if c.solver_name not in seen:
+                    seen.add(c.solver_name)
+                    add(budget, c.solver_name, c.grid_name, endpoint(field, x_0, c.solver, c.grid, cond))
+        for path in sorted((run.path / FOLDER).glob("*.json")):
+            tuned = load_solver(path)
+            add(len(tuned.clock), path.stem, "its own", endpoint(field, x_0, tuned, tuned.own_grid(field.path), cond))
+        converged = {"uncertainty": moved, "sliced_w2": quality(target)}
+    return {"rows": rows, "converged": converged, "samples": n, "guidance": str(weight)}
+
+
+def table(found: dict[str, Any], most: int = 5) -> str:
+    """The best ``most`` solvers per budget, and what to use."""
+    lines = [f"{'evaluations':>11}  {'solver':<16} {'grid':<16} {'RMS error':>10} {'sliced W2':>10}"]
+    advice = []
+    rows = found["rows"]
+    for budget in sorted({row["evaluations"] for row in rows}):
+        here = sorted((row for row in rows if row["evaluations"] == budget), key=lambda row: row["error"])
+        lines += [
+            f"{budget:>11}  {row['solver']:<16} {row['grid']:<16} {row['error']:>10.4g} {row['sliced_w2']:>10.4g}"
+            for row in here[:most]
+        ]
+        best = here[0]
+        grid = "" if best["grid"] == "its own" else f" on the {best['grid']} grid"
+        advice.append(f"at {budget} evaluations use {best['solver']}{grid}")
+    converged = found["converged"]
+    lines.append(f"{'converged':>11}  {'':<33} {converged['uncertainty']:>10.2g} {converged['sliced_w2']:>10.4g}")
+    lines.append("RMS error: distance to converged samples of the same noise, in standardised units;")
+    lines.append("sliced W2: distance of the samples to held-out data, in the units of the data.")
+    return "\n".join([*lines, "", *advice])
+
+
+def draw(run: Any, found: dict[str, Any]) -> Any:
+    """Error against evaluations of the solvers that are best somewhere, and of a few that everybody knows."""
+    from pathline.viz import error_curve, save
+
+    best = {min((r for r in found["rows"] if r["evaluations"] == b), key=lambda r: r["error"])["solver"]
+            for b in {row["evaluations"] for row in found["rows"]}}  # fmt: skip
+    shown = best | {"euler", "heun", "rk4", "ab2", "abm2", "dpmpp_2m", "unipc"}
+    series: dict[str, dict[int, float]] = {}
+    for row in found["rows"]:
+        if row["solver"] in shown and row["error"] > 0.0:
+            name = "tuned" if row["grid"] == "its own" else row["solver"]
+            series.setdefault(name, {})[row["evaluations"]] = row["error"]
+    ax = error_curve(series, ylabel="RMS distance to converged samples", title="Error against evaluations")
+    return save(ax, run.path / "compare.png")
