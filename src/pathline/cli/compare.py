@@ -55,7 +55,7 @@ def main(words: "list[str]") -> None:
 def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
     """For each budget and solver its best grid: RMS error, and sliced W2 of the samples to data that were held out."""
     from pathline.cli.tune import SOLVERS as FOLDER
-    from pathline.guidance import CFG
+    from pathline.guidance import guide
     from pathline.metrics import sliced_wasserstein2
     from pathline.solvers import Noise, load_solver
     from pathline.solvers.frontier import endpoint, ranking, reference, rms
@@ -64,8 +64,7 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
 
     field, n = run.field, arguments.samples
     weight = run.arguments(guidance=arguments.guidance)["guidance"]
-    if weight is not None:
-        field = (weight if callable(weight) else CFG(weight))(field)
+    field = guide(field, weight)
     labels = run.labels(n)
     cond = {} if labels is None else {"y": labels}
     real = (run.data.held_out or run.data.train).x.flatten(1)
@@ -125,7 +124,7 @@ def draw(run: Any, found: dict[str, Any]) -> Any:
     best = {min((r for r in found["rows"] if r["evaluations"] == b), key=lambda r: r["error"])["solver"]
             for b in {row["evaluations"] for row in found["rows"]}}  # fmt: skip
     shown = best | {"euler", "heun", "rk4", "ab2", "abm2", "dpmpp_2m", "unipc"}
-    series: dict[str, dict[int, float]] = {}
+    series: dict[str, dict[float, float]] = {}
     for row in found["rows"]:
         if row["solver"] in shown and row["error"] > 0.0:
             name = "tuned" if row["grid"] == "its own" else row["solver"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pathline._typing import Scalar
 from pathline.field import BaseField
-from pathline.guidance.base import extrapolate, null_conditions, weight_at
+from pathline.guidance.base import Guidance, extrapolate, null_conditions, weight_at
 from pathline.paths.base import Estimate
 
 
@@ -26,6 +26,13 @@ class CFG:
 
     def __call__(self, field: BaseField) -> BaseField:
         return CFGField(field, self)
+
+
+def guide(field: BaseField, guidance: "Guidance | Scalar | None") -> BaseField:
+    """``field`` under ``guidance``: a function from field to field, the scale of classifier-free guidance, or None."""
+    if guidance is None:
+        return field
+    return guidance(field) if callable(guidance) else CFG(guidance)(field)
 
 
 class CFGField(BaseField):

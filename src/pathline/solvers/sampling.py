@@ -12,7 +12,7 @@ from pathline import times as time_laws
 from pathline._shapes import check_state
 from pathline._typing import Scalar
 from pathline.field import BaseField
-from pathline.guidance import CFG, Guidance
+from pathline.guidance import Guidance, guide
 from pathline.solvers.base import Bound, Noise, Solver
 from pathline.solvers.integrate import Solution, as_cond, as_solver, check_grid, run
 from pathline.times import TimeLaw
@@ -69,8 +69,7 @@ def solve(
     """Like `sample`, returning the `Solution`: the trajectory, its times, and what it cost."""
     solver = as_solver(solver)
     field.check_conditions(cond)
-    if guidance is not None:
-        field = (guidance if callable(guidance) else CFG(guidance))(field)
+    field = guide(field, guidance)
     noise = Noise(generator, None if seeds is None else _check_seeds(seeds))
     _refuse_unused(shape_or_x_0, solver, generator, seeds)
     batch = len(shape_or_x_0) if isinstance(shape_or_x_0, Tensor) else _check_shape(shape_or_x_0)[0]

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from pathline._errors import lookup
 from pathline._typing import Cond, Scalar
 from pathline.field import BaseField
-from pathline.guidance import CFG, Guidance
+from pathline.guidance import Guidance, guide
 from pathline.predictions import DISPLACEMENT
 from pathline.solvers.base import Bound, Noise
 from pathline.solvers.frontier import endpoint, ranking, reference, rms, take_rows
@@ -92,8 +92,7 @@ def tune(
     if samples < 2 or held_out < 2:
         raise ValueError(f"samples and held_out must be at least 2, got {samples} and {held_out}")
     field.check_conditions(cond)
-    if guidance is not None:
-        field = (guidance if callable(guidance) else CFG(guidance))(field)
+    field = guide(field, guidance)
     began = time.perf_counter()
     with evaluating(field), torch.no_grad():
         x_0, x_1, cond, moved = _pairs(field, shape, x_0, target, samples + held_out, generator, cond, tolerance)
