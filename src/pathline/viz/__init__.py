@@ -14,12 +14,13 @@ several panels stand within one axes; the panels are its ``child_axes``.
 
 from pathline.viz.arrays import mosaic
 from pathline.viz.curves import error_curve, loss, running_mean
-from pathline.viz.flow import Density, density, field, phase_portrait, snapshots, trajectories
+from pathline.viz.flow import density, field, phase_portrait, snapshots, trajectories
 from pathline.viz.images import film, image_grid, pairs
 from pathline.viz.plane import Limits, frame
 from pathline.viz.points import histogram, samples, scatter
 from pathline.viz.report import KeyFigure, Picture, Section, write_report
 from pathline.viz.saving import png, save
+from pathline.viz.sources import Density
 from pathline.viz.style import PALETTE, style
 
 __all__ = [

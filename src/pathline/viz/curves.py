@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pathline._errors import nearest
-from pathline.viz.style import MARKERS, MUTED, PAPER, REAL, colours, new_axes, plain, style
+from pathline.viz.style import MARKERS, MUTED, REAL, colours, grid, legend, new_axes, plain, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Records: TypeAlias = Iterable[Mapping[str, Any]]
+DASHES = ((1, 2), (5, 2, 1, 2), (8, 3), (5, 2, 1, 2, 1, 2))
 Points: TypeAlias = Mapping[float, float] | Sequence[tuple[float, float]]
 
 
@@ -45,7 +47,7 @@ def loss(
     curves = {key: _curve(rows, key) for key in keys}
     with style():
         ax = new_axes(ax, 5.4, 3.0)
-        ax.grid(axis="y")
+        grid(ax, "y")
         for (key, (steps, values)), colour in zip(curves.items(), colours(len(curves))):
             span = max(1, round(len(values) / 30)) if window is None else window
             if span > 1:
@@ -82,7 +84,7 @@ def error_curve(
     Args:
         series: name -> {evaluations: error}, or pairs (evaluations, error).
         floor: a level that no solver can go below, named ``floor_label``.
-        orders: slopes to compare with, drawn as dotted lines error ~ evaluations^−order.
+        orders: slopes to compare with, drawn as thin lines error ~ evaluations^−order.
 
     Raises:
         ValueError: no series, an empty one, or numbers that are not positive and finite.
@@ -91,8 +93,9 @@ def error_curve(
         raise ValueError("series must hold at least one curve, got none")
     curves = {name: _positive(name, points) for name, points in series.items()}
     with style():
+        own = ax is None
         ax = new_axes(ax, 5.4, 3.5)
-        ax.grid(axis="both")
+        grid(ax, "both")
         for i, ((name, (x, y)), colour) in enumerate(zip(curves.items(), colours(len(curves)))):
             ax.plot(x, y, color=colour, marker=MARKERS[i % len(MARKERS)], label=plain(name))
         xs = sorted({float(v) for x, _ in curves.values() for v in x})
@@ -100,13 +103,13 @@ def error_curve(
         _log_axis(ax, "x", xs[0], xs[-1], xs)
         top = 2.0 * ys[-1] if orders else ys[-1]
         _log_axis(ax, "y", min(ys[0], floor or ys[0]), max(top, floor or top))
-        for order in orders:
-            _slope(ax, order, xs[0], xs[-1], ys[0], top)
+        for order, dashes in zip(orders, cycle(DASHES)):
+            _slope(ax, order, dashes, xs[0], xs[-1], ys[0], top)
         if floor is not None:
             label = f"{plain(floor_label)}: {floor:.3g}"
             ax.axhline(floor, color=REAL, linestyle=(0, (4, 3)), linewidth=1.2, label=label)
         ax.set(xlabel=xlabel, ylabel=ylabel)
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+        legend(ax, own=own)
         if title:
             ax.set_title(title)
     return ax
@@ -199,12 +202,10 @@ def _log_axis(ax: "Axes", which: str, low: float, high: float, ticks: Sequence[f
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _slope(ax: "Axes", order: int, left: float, right: float, low: float, high: float) -> None:
-    """A dotted line of slope −order from the upper left corner, as far as it stays in the picture."""
+def _slope(
+    ax: "Axes", order: int, dashes: tuple[float, ...], left: float, right: float, low: float, high: float
+) -> None:
+    """A thin line of slope −order from the upper left corner, as far as it stays in the picture."""
     end = min(right, left * (high / low) ** (1.0 / order))
-    ax.plot([left, end], [high, high * (end / left) ** -order], color=MUTED, linestyle=":", linewidth=1.1, zorder=1)
-    middle = left * (end / left) ** 0.88
-    ax.text(
-        middle, high * (middle / left) ** -order, f"order {order}", fontsize=8.0, color=MUTED, ha="center", va="center",
-        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8, "alpha": 0.8}, zorder=3.0,
-    )  # fmt: skip
+    values = [high, high * (end / left) ** -order]
+    ax.plot([left, end], values, color=MUTED, linestyle=(0, dashes), linewidth=1.0, label=f"order {order}", zorder=1)

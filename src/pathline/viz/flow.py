@@ -1,16 +1,15 @@
 """Pictures of flows in the plane and on the line: paths, velocities, and the densities that they carry."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pathline.field import BaseField
-from pathline.solvers import Solution, solve
+from pathline.solvers import Solution
 from pathline.solvers.integrate import as_cond
-from pathline.solvers.sampling import evaluating, start_where_defined
+from pathline.solvers.sampling import evaluating
 from pathline.viz.plane import (
     RESOLUTION,
     Limits,
@@ -25,28 +24,23 @@ from pathline.viz.plane import (
     square_axes,
     widened,
 )
-from pathline.viz.style import INK, LINE, MODEL, MUTED, REAL, new_axes, panels, style
+from pathline.viz.sources import (
+    Density,
+    box_of,
+    carried,
+    exact_density,
+    log_density,
+    placed,
+    recorded,
+    refuse_unused,
+)
+from pathline.viz.style import INK, LINE, MODEL, MUTED, REAL, legend, new_axes, panels, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LIGHT = 5
 """Stops of the colour map for a density that something is drawn on."""
-PARTICLES = 4000
-"""Particles that stand for the density of a field that knows none."""
-
-
-@runtime_checkable
-class Density(Protocol):
-    """What knows its density p_t in closed form: the exact fields of `testing.oracles`."""
-
-    def log_prob(self, x: Tensor, t: float = ..., **cond: Any) -> Tensor:
-        """log p_t(x), (B,), at points (B, D)."""
-        ...
-
-    def sample(self, n: int, t: float = ..., generator: torch.Generator | None = ..., **cond: Any) -> Tensor:
-        """n draws from p_t, (n, D)."""
-        ...
 
 
 def trajectories(
@@ -63,9 +57,10 @@ def trajectories(
     """
     from matplotlib.collections import LineCollection
 
-    states = _recorded(solution, 2)[:, :paths]
+    states = recorded(solution, 2)[:, :paths]
     box = frame(states.reshape(-1, 2)) if limits is None else check_limits(limits)
     with style():
+        own = ax is None
         ax = new_axes(ax, *plane_size(box, legend=True, title=bool(title)))
         opacity = min(0.8, max(0.2, 60.0 / states.shape[1]))
         ax.add_collection(LineCollection(list(states.swapaxes(0, 1)), colors=MUTED, linewidths=0.6, alpha=opacity))
@@ -73,7 +68,7 @@ def trajectories(
             label = f"$t = {float(solution.times[moment]):.3g}$"
             ax.scatter(*states[moment].T, s=7.0, c=colour, linewidths=0, zorder=3, label=label)
         square_axes(ax, box)
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.1, borderaxespad=0.2)
+        legend(ax, own=own)
         if title:
             ax.set_title(title)
     return ax
@@ -100,10 +95,10 @@ def field(
         arrows: how many a side.
     """
     field.check_conditions(cond)
-    box = _box(limits, [background, field], cond)
+    box = box_of(limits, [background, field], cond)
     places, sizes = raster(box, arrows)
     with evaluating(field), torch.inference_mode():
-        x = _placed(places, field)
+        x = placed(places, field)
         velocity = field(x, t, **as_cond(cond, len(x), x.device)).velocity.double().cpu().numpy()
     speed = np.linalg.norm(velocity, axis=1)
     longest = max(float(np.quantile(speed[np.isfinite(speed)], 0.99)), 1e-12) if np.isfinite(speed).any() else 1.0
@@ -111,7 +106,7 @@ def field(
     with style():
         ax = new_axes(ax, *plane_size(box, title=True))
         if background is not None:
-            paint(ax, _exact(background, t, box, cond), box, stops=LIGHT)
+            paint(ax, exact_density(background, t, box, cond), box, stops=LIGHT)
         ax.quiver(
             *places.T, *shown.T, angles="xy", scale_units="xy", scale=1.0, color=MODEL if background is None else INK,
             width=0.003, headwidth=4.0, headlength=4.5, headaxislength=4.0, pivot="mid",
@@ -158,18 +153,18 @@ def snapshots(
     """
     if len(times) == 0:
         raise ValueError("times must hold at least one time, got none")
-    _refuse_unused(source, generator, cond)
+    refuse_unused(source, generator, cond)
     if isinstance(source, Solution):
-        states = _recorded(source, 2)
+        states = recorded(source, 2)
         chosen = [int((source.times - t).abs().argmin()) for t in times]
         clouds, times = [states[k] for k in chosen], [float(source.times[k]) for k in chosen]
         box = frame(states.reshape(-1, 2)) if limits is None else check_limits(limits)
         pictures = []
     elif isinstance(source, Density):
-        clouds, box = [], _box(limits, [source], cond)
-        pictures = [_exact(source, t, box, cond) for t in times]
+        clouds, box = [], box_of(limits, [source], cond)
+        pictures = [exact_density(source, t, box, cond) for t in times]
     else:
-        particles = _carried(source, times, generator, cond)
+        particles = carried(source, times, generator, cond)
         clouds, box = [], frame(particles.reshape(-1, 2)) if limits is None else check_limits(limits)
         pictures = [smoothed(cloud, box) for cloud in particles]
     with style():
@@ -205,7 +200,7 @@ def phase_portrait(
     """
     if cond and background is None:
         raise ValueError(f"{', '.join(cond)}: conditions are read by nothing without a background")
-    states = _recorded(solution, 1)[:, :, 0]
+    states = recorded(solution, 1)[:, :, 0]
     finite = states[np.isfinite(states)]
     if finite.size == 0:
         raise ValueError("no state of the solution is finite: there is nothing to draw")
@@ -217,77 +212,13 @@ def phase_portrait(
         if background is not None:
             places = np.linspace(box[2], box[3], RESOLUTION)
             moments = box[0] + (np.arange(RESOLUTION) + 0.5) / RESOLUTION * (box[1] - box[0])
-            columns = [_log_prob(background, places[:, None], float(t), cond) for t in moments]
+            columns = [log_density(background, places[:, None], float(t), cond) for t in moments]
             paint(ax, np.stack([np.exp(logs - logs.max()) for logs in columns], 1), box, stops=LIGHT)
         ax.plot(times, states[:, :paths], color=INK if background is not None else MODEL, linewidth=0.7, alpha=0.65)
         ax.set(xlim=box[:2], ylim=box[2:], xlabel="time $t$", ylabel="state $x_t$")
         if title:
             ax.set_title(title)
     return ax
-
-
-def _refuse_unused(source: object, generator: torch.Generator | None, cond: dict[str, Any]) -> None:
-    if generator is not None and isinstance(source, (Solution, Density)):
-        raise ValueError("generator is read by nothing: only a field without a density needs particles")
-    if isinstance(source, BaseField):
-        source.check_conditions(cond)
-    elif cond and isinstance(source, Solution):
-        raise ValueError(f"{', '.join(cond)}: conditions are read by nothing, the solution is already made")
-
-
-def _recorded(solution: Solution, size: int) -> np.ndarray:
-    """The trajectory (steps + 1, B, size) as numbers."""
-    if not isinstance(solution, Solution):
-        raise TypeError(f"solution must come from pl.solve, got {type(solution).__name__}")
-    if solution.trajectory is None:
-        raise ValueError("solution has no trajectory: make it with pl.solve(..., record=True)")
-    if solution.trajectory.ndim != 3 or solution.trajectory.shape[2] != size:
-        raise ValueError(
-            f"this picture shows states of {size} coordinate{'s' if size > 1 else ''}: the trajectory must have shape "
-            f"(steps + 1, B, {size}), got {tuple(solution.trajectory.shape)}"
-        )
-    return solution.trajectory.detach().double().cpu().numpy()
-
-
-def _box(limits: Limits | None, sources: Sequence[object], cond: dict[str, Any]) -> Limits:
-    """``limits``, or a box around the source and the data of the first exact field."""
-    if limits is not None:
-        return check_limits(limits)
-    for source in sources:
-        if isinstance(source, Density):
-            draw = torch.Generator().manual_seed(0)
-            return frame(torch.cat([source.sample(2000, t, draw, **cond) for t in (0.0, 1.0)]))
-    raise ValueError("limits must be given for a field without samples of its own, e.g. limits=pl.viz.frame(data)")
-
-
-def _placed(places: np.ndarray, source: object) -> Tensor:
-    """``places`` where the network of ``source`` lives, in its dtype."""
-    modules = source.modules() if isinstance(source, BaseField) else []
-    weights = [p for module in modules for p in module.parameters()]
-    x = torch.from_numpy(places)
-    return x.to(weights[0].device, weights[0].dtype) if weights else x.float()
-
-
-def _log_prob(source: Density, places: np.ndarray, t: float, cond: dict[str, Any]) -> np.ndarray:
-    x = torch.from_numpy(places)
-    with torch.inference_mode():
-        return source.log_prob(x, t, **as_cond(cond, len(x), x.device)).double().numpy()
-
-
-def _exact(source: Density, t: float, box: Limits, cond: dict[str, Any]) -> np.ndarray:
-    """p_t on the raster of ``box``, relative to its largest value there."""
-    logs = _log_prob(source, raster(box, RESOLUTION)[0], t, cond).reshape(RESOLUTION, RESOLUTION)
-    return np.exp(logs - logs.max())
-
-
-def _carried(
-    source: BaseField, times: Sequence[float], generator: torch.Generator | None, cond: dict[str, Any]
-) -> np.ndarray:
-    """Particles that start as noise, (len(times), PARTICLES, 2), at each of ``times``."""
-    grid = torch.unique(torch.cat([torch.linspace(0.0, 1.0, 33, dtype=torch.float64), torch.tensor(times).double()]))
-    solution = solve(source, (PARTICLES, 2), grid=start_where_defined(source, grid), generator=generator, **cond)
-    states = _recorded(solution, 2)
-    return states[[int((solution.times - t).abs().argmin()) for t in times]]
 
 
 def _frame_only(ax: "Axes") -> None:

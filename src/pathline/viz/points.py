@@ -8,9 +8,10 @@ import numpy as np
 from pathline.viz.arrays import Values, as_array, as_labels, as_points, class_name
 from pathline.viz.images import image_grid
 from pathline.viz.plane import Limits, check_interval, check_limits, dots, frame, note_missing, plane_size, widened
-from pathline.viz.style import MODEL, REAL, colours, new_axes, panels, plain, style
+from pathline.viz.style import MODEL, REAL, colours, legend, new_axes, panels, plain, style
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 
@@ -70,10 +71,11 @@ def scatter(
         raise ValueError(f"class_names {tuple(class_names)} need the labels y")
     points, real, names = _planar(points, real)
     box = frame(points, real) if limits is None else check_limits(limits)
-    hues, legend = _hues(labels, class_names)
+    hues, entries = _hues(labels, class_names)
     beside = real is not None and layout == "beside"
     with style():
-        ax = new_axes(ax, *plane_size(box, 1 + beside, legend=bool(legend), title=bool(title)))
+        own = ax is None
+        ax = new_axes(ax, *plane_size(box, 1 + beside, legend=bool(entries), title=bool(title)))
         left, right = panels(ax, 2, gap=0.05) if beside else (ax, ax)
         if real is not None:
             dots(left, real, box, REAL)
@@ -87,9 +89,9 @@ def scatter(
         if beside:
             right.tick_params(labelleft=False)
         elif real is not None:
-            legend = [("data", REAL), *(legend or [("samples", MODEL)])]
-        if legend:
-            _legend(right, legend)
+            entries = [("data", REAL), *(entries or [("samples", MODEL)])]
+        if entries:
+            legend(right, own=own, handles=_swatches(entries))
         if title:
             ax.set_title(title, pad=24.0 if beside else None)
     return ax
@@ -111,13 +113,14 @@ def histogram(
     low, high = widened(base.min(), base.max(), drawn) if limits is None else check_interval(limits)
     edges = np.linspace(low, high, bins + 1)
     with style():
+        own = ax is None
         ax = new_axes(ax, 5.0, 2.8)
         if real is not None:
             ax.stairs(_heights(real, edges), edges, fill=True, color=REAL, alpha=0.45, label="data")
         ax.stairs(_heights(drawn, edges), edges, color=MODEL, linewidth=1.7, label="samples")
         ax.set(xlabel="$x$", ylabel="density", xlim=(low, high))
         if real is not None:
-            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+            legend(ax, own=own)
         if title:
             ax.set_title(title)
     return ax
@@ -137,12 +140,10 @@ def _hues(labels: np.ndarray | None, names: Sequence[str]) -> tuple["str | list[
     return [hues[i] for i in which], [(plain(class_name(int(c), names)), hue) for c, hue in zip(classes, hues)]
 
 
-def _legend(ax: "Axes", entries: Sequence[tuple[str, str]]) -> None:
-    """Names and colours to the right of ``ax``."""
+def _swatches(entries: Sequence[tuple[str, str]]) -> "list[Artist]":
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], linestyle="", marker="o", color=colour, label=name) for name, colour in entries]
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.1, borderaxespad=0.2)
+    return [Line2D([], [], linestyle="", marker="o", color=colour, label=name) for name, colour in entries]
 
 
 def _planar(points: np.ndarray, real: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None, tuple[str, str]]:

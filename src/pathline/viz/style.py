@@ -1,11 +1,12 @@
 """How pictures look: one palette, one set of fonts, and the context in which everything here is drawn."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ PAPER = "#ffffff"
 INK = "#1b1f24"
 MUTED = "#5b6470"
 LINE = "#c9ced6"
+GRID = "#e6e9ee"
 REAL = "#8a919c"
 """Data, and everything else that is a reference."""
 MODEL = "#0072b2"
@@ -59,9 +61,6 @@ HOUSE = {
     "ytick.minor.size": 0.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e9ee",
-    "grid.linewidth": 0.7,
     "lines.linewidth": 1.7,
     "lines.markersize": 4.5,
     "figure.dpi": 200.0,
@@ -109,7 +108,28 @@ def panels(ax: "Axes", count: int, gap: float = 0.04) -> "list[Axes]":
     """``count`` axes side by side in the place of ``ax``; they are its ``child_axes``."""
     ax.set_axis_off()
     width = (1.0 - gap * (count - 1)) / count
-    return [ax.inset_axes((i * (width + gap), 0.0, width, 1.0)) for i in range(count)]
+    inner = [ax.inset_axes((i * (width + gap), 0.0, width, 1.0)) for i in range(count)]
+    for panel in inner:
+        panel.set_anchor("N")  # next to the title of all, however flat the panels get
+    return inner
+
+
+def legend(ax: "Axes", *, own: bool, handles: "Sequence[Artist] | None" = None) -> None:
+    """What the marks mean: to the right of axes of our ``own``, within those of the user, whose margins are not ours."""
+    entries = ax.get_legend_handles_labels()[0] if handles is None else handles
+    if own:
+        ax.legend(handles=entries, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, handletextpad=0.4)
+    else:
+        ax.legend(
+            handles=entries, loc="upper right", frameon=True, framealpha=0.8, edgecolor="none", facecolor=PAPER,
+            handletextpad=0.4,
+        )  # fmt: skip
+
+
+def grid(ax: "Axes", axis: Literal["x", "y", "both"]) -> None:
+    """Pale lines behind everything."""
+    ax.grid(axis=axis, color=GRID, linewidth=0.7)
+    ax.set_axisbelow(True)
 
 
 def root_figure(shown: "Axes | Figure") -> "Figure":
