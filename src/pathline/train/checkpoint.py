@@ -60,7 +60,7 @@ def save(folder: Path, step: int, tensors: Tensors, facts: Mapping[str, Any], *,
         _sync(path)
     body = {"format": FORMAT, "version": VERSION, "step": step, "files": files, "facts": dict(facts)}
     text = json.dumps({"sha256": _digest_of(body), **body}, indent=1, allow_nan=False)
-    (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (draft / MANIFEST).write_text(text, encoding="utf-8")
     _sync(draft / MANIFEST)
     _sync(draft)
     if final.exists():  # a damaged one of the same step, which this run has overtaken

@@ -28,7 +28,9 @@ def split_spec(kind: str, text: str) -> tuple[str, list[Any], dict[str, Any]]:
         return name, [], {}
     try:
         call = ast.parse(f"f({options})", mode="eval").body
-        if not isinstance(call, ast.Call) or any(word.arg is None for word in call.keywords):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError("not a list of options")
+        if any(word.arg is None for word in call.keywords):
             raise ValueError("not a list of options")
         return (
             name,
