@@ -1,6 +1,6 @@
 """What `import` costs beyond `import torch`, and how many distributions a plain install brings beyond torch's own.
 
-Import: a fresh interpreter per measurement imports torch, then the contender, and reports the wall time of the latter;
+Import: a fresh interpreter per measurement imports torch, then the contender, and reports wall and CPU time of the latter;
 contenders alternate over the rounds, after one unmeasured round that fills the file caches and compiles bytecode.
 Each is imported as its first example does; packages whose top level is empty are entered through the modules of that
 example, and the heavier of two is named.
@@ -11,6 +11,7 @@ last one, minus those of torch and the package itself. Needs the package index.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -37,22 +38,26 @@ STATEMENTS = {
 PROGRAM = """
 import time
 import torch
-begin = time.perf_counter()
+begin, worked = time.perf_counter(), time.process_time()
 {statement}
-print(time.perf_counter() - begin)
+print(time.perf_counter() - begin, time.process_time() - worked)
 """
 
 PEERS = ("azula", "flow_matching", "torchcfm", "torchdyn", "diffusers")
 OURS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
-def seconds(statement: str) -> float:
-    """Wall seconds of ``statement`` after `import torch`, in a fresh process. Raises RuntimeError with its last line."""
+def seconds(statement: str) -> tuple[float, float]:
+    """Wall and CPU seconds of ``statement`` after `import torch`, in a fresh process; RuntimeError if it fails there."""
     program = PROGRAM.format(statement=statement)
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
+    # bytecode is kept, as an installed package has it
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    return float(done.stdout.split()[-1])
+    wall, cpu = done.stdout.split()[-2:]
+    return float(wall), float(cpu)
 
 
 def attempt(statement: str) -> str | None:
@@ -64,10 +69,10 @@ def attempt(statement: str) -> str | None:
     return None
 
 
-def imports(rounds: int) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """(seconds of each round by name, why the others are missing)."""
+def imports(rounds: int) -> tuple[dict[str, list[tuple[float, float]]], dict[str, str]]:
+    """((wall, CPU) seconds of each round by name, why the others are missing)."""
     failures = {name: attempt(statement) for name, statement in STATEMENTS.items()}
-    taken: dict[str, list[float]] = {name: [] for name, failure in failures.items() if failure is None}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name, failure in failures.items() if failure is None}
     for _ in range(rounds):
         for name, values in taken.items():
             values.append(seconds(STATEMENTS[name]))
@@ -116,9 +121,14 @@ def main() -> None:
     args = options.parse_args()
     _bench.setup(args.threads)
     taken, missing = imports(2 if args.quick else args.rounds)
-    rows = [[name, statistics.median(values), min(values), STATEMENTS[name]] for name, values in taken.items()]
-    sections = [("Beyond `import torch`", _bench.table(["", "median s", "fastest s", "imported"], rows))]
-    data: dict[str, object] = {"import_s": {name: statistics.median(values) for name, values in taken.items()}}
+    medians = {name: [statistics.median(column) for column in zip(*values)] for name, values in taken.items()}
+    rows = [
+        [name, wall, min(values)[0], cpu, STATEMENTS[name]]
+        for (name, values), (wall, cpu) in zip(taken.items(), medians.values())
+    ]
+    columns = ["", "wall s", "wall s at best", "CPU s", "imported"]
+    sections = [("Beyond `import torch`", _bench.table(columns, rows))]
+    data: dict[str, object] = {"import_wall_and_cpu_s": medians}
     if not args.no_index:
         found = dependencies()
         counts = [[name, len(names), ", ".join(names)] for name, names in found.items()]
