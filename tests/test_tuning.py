@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import pathline as pl
-from pathline.solvers import tuning
+from pathline.solvers.fitting import adams_bashforth
 from pathline.solvers.frontier import endpoint, reference, rms
 from pathline.solvers.nonstationary import NonStationary, clock_of, load_solver
 from pathline.testing import oracles
@@ -30,7 +30,7 @@ def as_fitted(times: Tensor, rows: list[Tensor]) -> NonStationary:
 def test_adams_bashforth_is_contained(order: int, name: str) -> None:
     """The rows of b derived from the times reproduce the multistep solver of the registry on the linear path."""
     r = torch.linspace(0.0, 1.0, 8, dtype=torch.float64)[:-1] ** 1.3
-    fitted = as_fitted(r, tuning.adams_bashforth(r, torch.zeros(()).double(), order))
+    fitted = as_fitted(r, adams_bashforth(r, torch.zeros(()).double(), order))
     field = oracles.eight_gaussians(LINEAR)
     grid = torch.cat([r, torch.ones(1).double()])
     classical = pl.integrate(field, noise(32), name, grid)
@@ -40,7 +40,7 @@ def test_adams_bashforth_is_contained(order: int, name: str) -> None:
 def test_a_fitted_solver_serves_every_schedule() -> None:
     """T20: the same times and coefficients give the same endpoints whatever schedule the field is written in."""
     r = torch.linspace(0.02, 0.9, 6, dtype=torch.float64)
-    fitted = as_fitted(r, tuning.adams_bashforth(r, torch.zeros(()).double(), 2))
+    fitted = as_fitted(r, adams_bashforth(r, torch.zeros(()).double(), 2))
     ends = []
     for schedule in (pl.Linear(), pl.Trig()):
         field = exact_net(oracles.eight_gaussians(pl.AffinePath(schedule)), pl.DATA)
@@ -112,7 +112,7 @@ def test_reference_is_converged() -> None:
 
 def test_saved_and_loaded(tmp_path) -> None:
     r = torch.linspace(0.0, 0.8, 4, dtype=torch.float64)
-    fitted = as_fitted(r, tuning.adams_bashforth(r, torch.zeros(()).double(), 2))
+    fitted = as_fitted(r, adams_bashforth(r, torch.zeros(()).double(), 2))
     fitted.save(tmp_path / "solver.json")
     loaded = pl.load_solver(tmp_path / "solver.json")
     assert (loaded.clock, loaded.a, loaded.b) == (fitted.clock, fitted.a, fitted.b)

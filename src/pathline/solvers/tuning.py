@@ -1,57 +1,26 @@
-"""`tune`: fit a non-stationary solver to a field by matching converged endpoints (theory T40).
+"""`tune`: fit a non-stationary solver to a field by matching converged endpoints (theory T40); the fit is in `fitting`."""
 
-The fit is a nonlinear least-squares problem with few unknowns (times and coefficients) and many residuals (particles
-times dimensions), so it is solved by Levenberg-Marquardt. The Jacobian comes from forward-mode differentiation, whose
-memory does not grow with the number of evaluations, in chunks of particles of which only J'J is kept. Networks that
-cannot be differentiated forward are fitted by Adam with recomputed steps.
-"""
-
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from pathline._errors import lookup
 from pathline._typing import Cond, Scalar
 from pathline.field import BaseField
 from pathline.guidance import Guidance, guide
-from pathline.predictions import DISPLACEMENT
-from pathline.solvers.base import Bound, Noise
+from pathline.solvers.base import Noise
+from pathline.solvers.fitting import METHODS, Problem, starting_point, to_solver
 from pathline.solvers.frontier import endpoint, ranking, reference, rms, take_rows
-from pathline.solvers.integrate import as_cond, bar
-from pathline.solvers.nonstationary import NonStationary, clock_of, combine_slopes, time_of
-from pathline.solvers.sampling import draw_source, evaluating, start_where_defined
+from pathline.solvers.integrate import as_cond
+from pathline.solvers.nonstationary import NonStationary
+from pathline.solvers.sampling import draw_source, evaluating
 
-
-@dataclass(frozen=True)
-class Shape:
-    """Which unknowns a fit has: ``times``, ``coefficients`` or ``all``; the order of the start and of derived rows."""
-
-    what: str
-    order: int
-
-
-@dataclass
-class Problem:
-    """Particles, where they should end, and the solver as a function of its unknowns."""
-
-    field: BaseField
-    x_0: Tensor
-    target: Tensor
-    cond: Cond
-    n: int
-    chunk: int
-
-    def parts(self) -> list[tuple[Bound, Tensor, Tensor]]:
-        """(field bound to the conditions of some particles, their starts, their targets), chunk by chunk."""
-        whole = Bound(self.field, self.cond)
-        rows = torch.arange(len(self.x_0)).split(self.chunk)
-        return [(whole.take(part), self.x_0[part], self.target[part]) for part in rows]
+WHAT = {name: name for name in ("all", "times", "coefficients")}
+"""What a fit may move."""
 
 
 def tune(
@@ -102,7 +71,7 @@ def tune(
             for rows in (slice(0, split), slice(split, None))
         )
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
-        unknowns, shape_ = _start(fit, what)
+        unknowns, shape_ = starting_point(fit, what)
         solved = METHODS[method](fit, unknowns, shape_, iterations, progress)
         tuned = to_solver(field, solved, evaluations, shape_)
         error = rms(endpoint(field, test.x_0, tuned, tuned.own_grid(field.path), test.cond) - test.target)
@@ -120,231 +89,6 @@ def tune(
         "seconds": round(time.perf_counter() - began, 1),
     }
     return replace(tuned, info=info)
-
-
-# --- unknowns: gaps of the times (n + 1, logits), source weights (n), displacement weights (n (n + 1)/2) ---
-
-
-def unpack(unknowns: Tensor, n: int, shape: Shape, problem: Problem) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    """(t, r, a, rows of b) of a vector of unknowns."""
-    first = _first_time(problem.field)
-    t = first + (1.0 - first) * torch.cumsum(torch.softmax(unknowns[: n + 1], 0), 0)[:n]
-    r, _ = clock_of(problem.field.path.schedule, t)
-    if shape.what == "times":
-        begin, _ = clock_of(problem.field.path.schedule, t.new_zeros(()))
-        return t, r, torch.ones_like(t), adams_bashforth(r, begin, shape.order)
-    weights = unknowns[2 * n + 1 :]
-    rows = [weights[i * (i + 1) // 2 : (i + 1) * (i + 2) // 2] for i in range(n)]
-    return t, r, unknowns[n + 1 : 2 * n + 1], rows
-
-
-def pack(t: Tensor, rows: list[Tensor], first: float) -> Tensor:
-    """Unknowns of times t (n,) and rows of b, with all source weights 1."""
-    ends = torch.cat([t.new_full((1,), first), t, t.new_ones(1)])
-    gaps = (ends.diff() / (1.0 - first)).clamp(min=1e-3)
-    return torch.cat([torch.log(gaps), torch.ones_like(t), *rows])
-
-
-def adams_bashforth(r: Tensor, begin: Tensor, order: int) -> list[Tensor]:
-    """Rows of b that integrate the polynomial through the last ``order`` displacements from ``begin`` to each next time."""
-    nodes, weights = _gauss()
-    ends = torch.cat([r[1:], r.new_ones(1)])
-    rows: list[Tensor] = []
-    before = r.new_zeros(0)
-    for i in range(len(r)):
-        low, high = (r[i] if i else begin), ends[i]
-        at = low + (high - low) * nodes
-        known = r[max(0, i + 1 - order) : i + 1]
-        basis = []
-        for j in range(len(known)):
-            others = torch.cat([known[:j], known[j + 1 :]])
-            factors = (at[:, None] - others) / (known[j] - others)
-            basis.append((weights * factors.prod(1)).sum() * (high - low))
-        new = torch.cat([r.new_zeros(i + 1 - len(known)), torch.stack(basis)])
-        before = torch.cat([before, r.new_zeros(1)]) + new
-        rows.append(before)
-    return rows
-
-
-def _gauss() -> tuple[Tensor, Tensor]:
-    """Four Gauss-Legendre nodes and weights on [0, 1], exact to degree 7."""
-    inner, outer = (math.sqrt(3 / 7 - sign * 2 / 7 * math.sqrt(6 / 5)) for sign in (1.0, -1.0))
-    heavy, light = ((18.0 + sign * math.sqrt(30.0)) / 36.0 for sign in (1.0, -1.0))
-    nodes = torch.tensor([-outer, -inner, inner, outer], dtype=torch.float64)
-    return 0.5 * (nodes + 1.0), 0.5 * torch.tensor([light, heavy, heavy, light], dtype=torch.float64)
-
-
-def solve_with(unknowns: Tensor, shape: Shape, problem: Problem, bound: Bound, x_0: Tensor, recompute: bool) -> Tensor:
-    """Where the solver of these unknowns takes x_0; differentiable."""
-    n, schedule = problem.n, problem.field.path.schedule
-    t, _, a, rows = unpack(unknowns, n, shape, problem)
-    first = problem.field.path.start(x_0) / clock_of(schedule, t.new_zeros(()))[1]
-    scales = clock_of(schedule, t)[1].expand(n)
-
-    def slope(y: Tensor, time: Tensor, scale: Tensor) -> Tensor:
-        return bound(scale * y, time).read(DISPLACEMENT)
-
-    y, slopes = first, ()
-    for i in range(n):
-        args = (y, t[i], scales[i])
-        new = checkpoint(slope, *args, use_reentrant=False) if recompute else slope(*args)
-        slopes = (*slopes, new)
-        y = combine_slopes(first, a[i], rows[i].unbind(), slopes)
-    return y
-
-
-def to_solver(field: BaseField, unknowns: Tensor, n: int, shape: Shape) -> NonStationary:
-    """The solver of a vector of unknowns."""
-    _, r, a, rows = unpack(unknowns, n, shape, Problem(field, unknowns, unknowns, {}, n, 1))
-    return NonStationary(clock=tuple(r.tolist()), a=tuple(a.tolist()), b=tuple(tuple(row.tolist()) for row in rows))
-
-
-def _first_time(field: BaseField) -> float:
-    return float(start_where_defined(field, torch.tensor([0.0, 1.0], dtype=torch.float64))[0])
-
-
-def _start(problem: Problem, what: str) -> tuple[Tensor, Shape]:
-    """The best Adams-Bashforth solver on a family of grids, as unknowns."""
-    n, schedule, first = problem.n, problem.field.path.schedule, _first_time(problem.field)
-    begin, _ = clock_of(schedule, torch.zeros((), dtype=torch.float64))
-    u = torch.arange(n, dtype=torch.float64) / n
-    best: tuple[float, Tensor, Shape] | None = None
-    for order in range(1, min(4, n) + 1):
-        for power in (0.7, 1.0, 1.4, 2.0):
-            for bent in (u**power, torch.sin(0.5 * math.pi * u) ** (2.0 * power)):
-                r = begin + (1.0 - begin) * bent
-                t = time_of(schedule, r).clamp(min=first + 1e-3 * (1.0 - first))
-                if not bool((t.diff() > 0).all()):
-                    continue
-                r, _ = clock_of(schedule, t)
-                unknowns, shape = pack(t, adams_bashforth(r, begin, order), first), Shape(what, order)
-                error = _cost(problem, unknowns, shape)
-                if math.isfinite(error) and (best is None or error < best[0]):
-                    best = error, unknowns, shape
-    if best is None:
-        raise ValueError("no starting point has finite endpoints: is the field finite on its path?")
-    return best[1], best[2]
-
-
-@torch.no_grad()
-def _cost(problem: Problem, unknowns: Tensor, shape: Shape) -> float:
-    total = 0.0
-    for bound, x_0, target in problem.parts():
-        total += float((solve_with(unknowns, shape, problem, bound, x_0, False) - target).double().pow(2).sum())
-    return total / problem.target.numel()
-
-
-def _free(unknowns: Tensor, n: int, what: str) -> Tensor:
-    """Indices of the unknowns that the fit may move."""
-    every = torch.arange(len(unknowns))
-    return {"all": every, "times": every[: n + 1], "coefficients": every[n + 1 :]}[what]
-
-
-# --- methods ---
-
-
-def gauss_newton(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> Tensor:
-    """Levenberg-Marquardt on all particles; raises what the network raises if it has no forward-mode derivative."""
-    free = _free(unknowns, problem.n, shape.what)
-    cost, damping = _cost(problem, unknowns, shape), 1e-2
-    history = []
-    for _ in bar(range(40 if iterations is None else iterations), progress, "tune"):
-        gram, slope = _normal_equations(problem, unknowns, shape, free)
-        step = _descend(problem, unknowns, shape, free, gram, slope, cost, damping)
-        if step is None:
-            break
-        trial, trial_cost, damping = step
-        history.append(trial_cost / cost)
-        unknowns, cost, damping = trial, trial_cost, max(damping / 5.0, 1e-10)
-        if math.prod(history[-5:]) > 0.98 and len(history) >= 5:  # five steps that gained under one percent in RMS
-            break
-    return unknowns
-
-
-def _descend(
-    problem: Problem,
-    unknowns: Tensor,
-    shape: Shape,
-    free: Tensor,
-    gram: Tensor,
-    slope: Tensor,
-    cost: float,
-    damping: float,
-) -> tuple[Tensor, float, float] | None:
-    """(unknowns, cost, damping) of a damped step that lowers the cost, damping harder up to eight times; None if none does."""
-    diagonal = gram.diagonal()
-    scale = torch.diag(diagonal.clamp(min=1e-10 * float(diagonal.max())))
-    for _ in range(8):
-        trial = unknowns.index_add(0, free, -torch.linalg.solve(gram + damping * scale, slope))
-        trial_cost = _cost(problem, trial, shape)
-        if trial_cost < cost:
-            return trial, trial_cost, damping
-        damping *= 4.0
-    return None
-
-
-def _normal_equations(problem: Problem, unknowns: Tensor, shape: Shape, free: Tensor) -> tuple[Tensor, Tensor]:
-    """(J'J, J'residual) summed over the particles, by forward-mode differentiation along each free unknown."""
-    gram = unknowns.new_zeros(len(free), len(free))
-    slope = unknowns.new_zeros(len(free))
-    directions = torch.eye(len(unknowns), dtype=unknowns.dtype)[free]
-    for bound, x_0, target in problem.parts():
-
-        def residual(theta: Tensor, bound: Bound = bound, x_0: Tensor = x_0, target: Tensor = target) -> Tensor:
-            return (solve_with(theta, shape, problem, bound, x_0, False) - target).flatten()
-
-        def column(v: Tensor, residual: Callable[[Tensor], Tensor] = residual) -> Tensor:
-            return torch.func.jvp(residual, (unknowns,), (v,))[1]  # pyright: ignore[reportReturnType]
-
-        with torch.nn.attention.sdpa_kernel(
-            torch.nn.attention.SDPBackend.MATH
-        ):  # the fused kernels know no forward mode
-            jacobian = torch.vmap(column, out_dims=1, chunk_size=8)(directions).to(gram)
-        gram += jacobian.T @ jacobian
-        slope += jacobian.T @ residual(unknowns).to(gram)
-    return gram, slope
-
-
-def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> Tensor:
-    """Adam on chunks of the particles with a decaying rate, keeping the best on all of them."""
-    free = _free(unknowns, problem.n, shape.what)
-    steps = 400 if iterations is None else iterations
-    best, best_cost = unknowns, _cost(problem, unknowns, shape)
-    with torch.enable_grad():
-        theta = unknowns[free].clone().requires_grad_()
-        optimiser = torch.optim.Adam([theta], lr=1e-2, betas=(0.9, 0.99))
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        parts = problem.parts()
-        for step in bar(range(steps), progress, "tune"):
-            bound, x_0, target = parts[step % len(parts)]
-            full = unknowns.index_copy(0, free, theta)
-            loss = (solve_with(full, shape, problem, bound, x_0, True) - target).double().pow(2).mean()
-            optimiser.zero_grad()
-            torch.log(loss).backward()
-            torch.nn.utils.clip_grad_norm_([theta], 5.0)
-            optimiser.step()
-            decay.step()
-            if step % 50 == 49 or step == steps - 1:
-                full = unknowns.index_copy(0, free, theta.detach())
-                cost = _cost(problem, full, shape)
-                if cost < best_cost:
-                    best, best_cost = full, cost
-    return best
-
-
-def auto(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> Tensor:
-    """`gauss_newton`, or `adam` for a network without forward-mode derivatives."""
-    bound, x_0, target = problem.parts()[0]
-    probe = Problem(problem.field, x_0[:1], target[:1], bound.take(torch.arange(1)).cond, problem.n, 1)
-    try:
-        _normal_equations(probe, unknowns, shape, torch.arange(1))
-    except (NotImplementedError, RuntimeError):
-        return adam(problem, unknowns, shape, iterations, progress)
-    return gauss_newton(problem, unknowns, shape, iterations, progress)
-
-
-METHODS = {"auto": auto, "gauss_newton": gauss_newton, "adam": adam}
-WHAT = {name: name for name in ("all", "times", "coefficients")}
 
 
 def _pairs(
