@@ -1,0 +1,225 @@
+"""Error against evaluations: ours untuned and tuned, and the peers, on exact fields and on a trained model.
+
+RMS distance of the endpoints to a converged solve of the same noise. Peers get their best of 14 grids by hindsight. Ours
+untuned follows a rule that a user can follow: each solver of a short list gets the grid that `grids.fit` finds on a
+pilot of its own noise, and the pair that is best on that pilot runs on the test noise. Ours tuned is `pl.tune`,
+fitted on other noise.
+
+    python benchmarks/frontier.py --fields 8gaussians moons digits --budgets 4 8 16
+    python benchmarks/frontier.py --run runs/digits          # adds the trained model
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import _bench
+import pathline as pl
+from _peers import samplers
+from pathline.field import BaseField
+from pathline.solvers import grids
+from pathline.solvers.frontier import endpoint, rms
+from pathline.testing import oracles
+
+LINEAR = pl.AffinePath(pl.Linear())
+BUDGETS = (4, 5, 6, 8, 10, 16, 32, 64)
+TUNED_UP_TO = 10
+SHORTLIST = ("ab2", "ab3", "abm2", "abm3", "unipc2_bh2", "unipc3_bh2", "ralston3", "rk4")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A field, its test noise with converged endpoints, and how much of everything its cost allows."""
+
+    field: BaseField
+    shape: tuple[int, ...]
+    test: int
+    pilot: int
+    tuning: int
+    laws: int
+    iterations: int
+    cond: dict[str, Any]
+    dtype: torch.dtype = torch.float64
+
+    def noise(self, n: int, seed: int) -> Tensor:
+        return torch.randn((n, *self.shape), generator=torch.Generator().manual_seed(seed), dtype=self.dtype)
+
+
+def eight_gaussians() -> Subject:
+    return Subject(oracles.eight_gaussians(LINEAR), (2,), 2048, 512, 4096, 14, 60, {})
+
+
+def moons() -> Subject:
+    from sklearn.datasets import make_moons
+
+    points, _ = make_moons(500, noise=0.05, random_state=0)
+    points = torch.tensor((points - points.mean(0)) / points.std(0))
+    return Subject(oracles.gaussian_mixture(points, 0.05, None, LINEAR), (2,), 2048, 256, 2048, 14, 40, {})
+
+
+def digits() -> Subject:
+    data = pl.data.load("digits").x.flatten(1).double()
+    data = (data - data.mean()) / data.std()
+    field = oracles.empirical(data, LINEAR, std=0.1)
+    return Subject(field, (64,), 512, 64, 256, 4, 12, {})
+
+
+def trained(path: str) -> Subject:
+    from pathline.train import Run
+
+    run = Run.open(path)
+    return Subject(run.field, run.shape, 192, 48, 128, 3, 200, {"y": torch.arange(192) % 10}, torch.float32)
+
+
+def laws(count: int) -> list[pl.TimeLaw]:
+    """The grids that peers choose from: shifts, both ends dense, log-SNR, Karras, powers."""
+    linear, times = pl.Linear(), pl.times
+    found = [
+        times.uniform(),
+        times.shifted(0.5),
+        times.cosine(),
+        times.log_snr_uniform(linear, -4.0, 4.0),
+        times.shifted(0.33),
+        times.shifted(2.0),
+        times.shifted(3.0),
+        times.log_snr_uniform(linear, -3.0, 3.0),
+        times.log_snr_uniform(linear, -5.0, 5.0),
+        times.log_snr_uniform(linear, -3.0, 5.0),
+        times.karras(linear, sigma_min=0.02, sigma_max=80.0),
+        times.karras(linear, sigma_min=0.01, sigma_max=20.0, rho=3.0),
+        pl.TimeLaw(lambda u: u**1.4, "power(1.4)"),
+        pl.TimeLaw(lambda u: 1.0 - (1.0 - u) ** 1.4, "power from the data end(1.4)"),
+    ]
+    return found[:count]
+
+
+def best_peer(
+    subject: Subject, budget: int, x_0: Tensor, truth: Tensor, cond: dict[str, Any]
+) -> list[tuple[float, str]]:
+    """Every peer with its best grid, the best first."""
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return subject.field.evaluate(x, torch.as_tensor(t, dtype=torch.float64).clamp(0.0, 1.0), **cond).velocity
+
+    found = []
+    for name, (make, cost) in samplers().items():
+        steps = budget // cost
+        if steps < 1:
+            continue
+        errors = []
+        for law in laws(subject.laws):
+            with warnings.catch_warnings(), torch.inference_mode():
+                warnings.simplefilter("ignore")
+                errors.append(rms(make()(velocity, x_0, law.grid(steps).to(x_0)) - truth))
+        finite = [error for error in errors if math.isfinite(error)]
+        if finite:
+            found.append((min(finite), name))
+    return sorted(found)
+
+
+def untuned(subject: Subject, budget: int) -> tuple[str, Callable[[Tensor, dict[str, Any]], Tensor]]:
+    """The rule: on pilot noise, fit a grid for each solver of the short list and keep the best pair."""
+    pilot = subject.noise(subject.pilot, 7)
+    cond = {name: value[: subject.pilot] for name, value in subject.cond.items()}
+    truth = converged(subject.field, pilot, cond)
+    best: tuple[float, str, Tensor] | None = None
+    for name in SHORTLIST:
+        solver = pl.SOLVERS[name]
+        steps = budget // solver.evaluations(1)
+        if steps < 2:
+            continue
+        grid = grids.fit(subject.field, steps, pilot, solver=name, **cond)
+        error = rms(endpoint(subject.field, pilot, solver, grid, cond) - truth)
+        if math.isfinite(error) and (best is None or error < best[0]):
+            best = error, name, grid
+    if best is None:
+        raise RuntimeError(f"nothing runs in {budget} evaluations")
+    _, name, grid = best
+    return name, lambda x, given: endpoint(subject.field, x, pl.SOLVERS[name], grid, given)
+
+
+def converged(field: BaseField, x_0: Tensor, cond: dict[str, Any]) -> Tensor:
+    from pathline.solvers.frontier import reference
+
+    return reference(field, x_0, cond, tolerance=1e-7 if x_0.dtype == torch.float64 else 1e-4)[0]
+
+
+def measure(name: str, subject: Subject, budgets: tuple[int, ...]) -> list[dict[str, Any]]:
+    with torch.inference_mode():
+        x_0 = subject.noise(subject.test, 0)
+        truth = converged(subject.field, x_0, subject.cond)
+    rows = []
+    for budget in budgets:
+        began = time.perf_counter()
+        peers = best_peer(subject, budget, x_0, truth, subject.cond)
+        with torch.inference_mode():
+            solver, solve = untuned(subject, budget)
+            ours = rms(solve(x_0, subject.cond) - truth)
+        tuned = None
+        if budget <= TUNED_UP_TO:
+            total = subject.tuning + 256
+            cond = {key: torch.arange(total) % 10 for key in subject.cond}
+            fitted = pl.tune(
+                subject.field, budget, x_0=subject.noise(total, 3), samples=subject.tuning,
+                iterations=subject.iterations, method="auto" if subject.dtype == torch.float64 else "adam", **cond,
+            )  # fmt: skip
+            with torch.inference_mode():
+                ends = endpoint(subject.field, x_0, fitted, fitted.own_grid(subject.field.path), subject.cond)
+            tuned = rms(ends - truth)
+        rows.append(
+            {"field": name, "evaluations": budget, "peer": peers[0][1], "peer_error": peers[0][0], "solver": solver,
+             "untuned": ours, "tuned": tuned, "peers": peers, "seconds": round(time.perf_counter() - began)}
+        )  # fmt: skip
+        print({key: value for key, value in rows[-1].items() if key != "peers"}, flush=True)
+    return rows
+
+
+def main() -> None:
+    options = _bench.parser(__doc__)
+    options.add_argument("--fields", nargs="+", default=["8gaussians", "moons", "digits"])
+    options.add_argument("--run", help="a trained run to add, such as runs/digits")
+    options.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
+    options.add_argument("--name", default="frontier")
+    given = options.parse_args()
+    _bench.setup(given.threads)
+    makers = {"8gaussians": eight_gaussians, "moons": moons, "digits": digits}
+    subjects = {name: makers[name]() for name in given.fields}
+    if given.run:
+        subjects["trained digits"] = trained(given.run)
+    budgets = (4, 16) if given.quick else tuple(given.budgets)
+    rows = [row for name, subject in subjects.items() for row in measure(name, subject, budgets)]
+    if given.quick:
+        return
+    columns = [
+        "evaluations",
+        "best peer",
+        "its error",
+        "ours, untuned",
+        "its error",
+        "ours / peer",
+        "tuned",
+        "tuned / peer",
+    ]
+    sections = []
+    for name in subjects:
+        cells = [
+            [
+                str(row["evaluations"]), row["peer"], row["peer_error"], row["solver"], row["untuned"],
+                row["untuned"] / row["peer_error"], row["tuned"],
+                None if row["tuned"] is None else row["tuned"] / row["peer_error"],
+            ]
+            for row in rows if row["field"] == name
+        ]  # fmt: skip
+        sections.append((name, _bench.table(columns, cells)))
+    about = (__doc__ or "").split("\n\n")[1].replace("\n", " ")
+    _bench.write(given.name, "Error against evaluations", [("", about), *sections], {"rows": rows})
+
+
+if __name__ == "__main__":
+    main()
