@@ -94,13 +94,13 @@ class ProcessField(BaseField):
         self.process = process
 
     def evaluate(self, x_t: Tensor, t: Tensor, **cond: Any) -> Estimate:
-        return Drift(x_t, t, self.process.drift(x_t, t))
+        return VelocityOnly(x_t, t, self.process.drift(x_t, t))
 
     def singular(self, t: Tensor) -> bool:
         return False
 
 
-class Drift(Estimate):
+class VelocityOnly(Estimate):
     """A velocity of no path."""
 
     prediction = VELOCITY
@@ -110,7 +110,9 @@ class Drift(Estimate):
 
     def read(self, prediction: Prediction) -> Tensor:
         if prediction is not VELOCITY:
-            raise TypeError(f"a process has a drift and nothing else: it cannot be read as {prediction}")
+            raise TypeError(
+                f"only a velocity is known here, no {prediction}: choose a solver that reads nothing else, e.g. 'rk4' or 'dopri5'"
+            )
         return self.value
 
 
