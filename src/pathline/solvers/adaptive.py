@@ -166,9 +166,7 @@ class Adaptive(Solver):
     def counts(self, state: March) -> Counts:
         return state.counts
 
-    def step(
-        self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any
-    ) -> tuple[Tensor, March]:
+    def step(self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any) -> tuple[Tensor, March]:
         field, t, s = bind(field), as_time(t), as_time(s)
         way = 1.0 if s > t else -1.0
         march: March = self._begin(field, x, t, s) if state is None else state
@@ -201,7 +199,17 @@ class Adaptive(Solver):
         zero = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         counts = Counts(accepted=zero, rejected=zero, evaluations=zero) if counts is None else counts
         counts = replace(counts, evaluations=counts.evaluations + 2)
-        return March(goal=until.item(), until=stop, x=x, t=times, slope=slope, h=h, error=torch.full_like(h, 1e-4), counts=counts, shown=x)
+        return March(
+            goal=until.item(),
+            until=stop,
+            x=x,
+            t=times,
+            slope=slope,
+            h=h,
+            error=torch.full_like(h, 1e-4),
+            counts=counts,
+            shown=x,
+        )
 
     def _advance(self, field: Bound, march: March, target: float, way: float) -> March:
         """All samples to ``target`` or beyond; only those that are not there yet are evaluated."""
@@ -278,9 +286,7 @@ class Adaptive(Solver):
             out = out + expand_time(weight, x) * stage
         return out
 
-    def _last(
-        self, field: Bound, x: Tensor, march: March, t: float, s: Tensor
-    ) -> tuple[Tensor, March]:
+    def _last(self, field: Bound, x: Tensor, march: March, t: float, s: Tensor) -> tuple[Tensor, March]:
         """The short rest of the way to an end where no velocity can be read, by the midpoint rule."""
         h = s.item() - t
         middle = field(x + 0.5 * h * march.slope, as_time(t + 0.5 * h)).velocity

@@ -58,6 +58,11 @@ def as_time(t: "Tensor | float") -> Tensor:
     return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
 
 
+def eager_inference() -> bool:
+    """Whether no gradient, transform or compiler looks at what is computed: then a fresh tensor may be overwritten."""
+    return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+
+
 class Noise:
     """Where a stochastic solver takes its increments from; unit normals per interval of time.
 
@@ -117,9 +122,7 @@ class Solver(ABC):
         return None
 
     @abstractmethod
-    def step(
-        self, field: "BaseField | Bound", x: Tensor, t: Tensor, s: Tensor, state: Any
-    ) -> tuple[Tensor, Any]:
+    def step(self, field: "BaseField | Bound", x: Tensor, t: Tensor, s: Tensor, state: Any) -> tuple[Tensor, Any]:
         """From time t to time s, scalars of shape (); s < t runs backwards. ``state=None`` starts anew."""
 
     def counts(self, state: Any) -> Counts | None:

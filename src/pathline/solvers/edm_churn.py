@@ -56,9 +56,7 @@ class EDMChurn(Solver):
     def start(self, field: Bound, x: Tensor, grid: Tensor, noise: Noise) -> ChurnState:
         return ChurnState(noise, len(grid) - 1 + int(field.path.stops_short()))
 
-    def step(
-        self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any
-    ) -> tuple[Tensor, ChurnState]:
+    def step(self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any) -> tuple[Tensor, ChurnState]:
         field, t, s = bind(field), as_time(t), as_time(s)
         state = ChurnState(Noise(), 1) if state is None else state
         x, t = self._raise(field, x, t, s, state)
@@ -72,9 +70,7 @@ class EDMChurn(Solver):
         second = field(alpha_s * (y + (r_s - r_t) * first), s).noise
         return alpha_s * (y + (0.5 * (r_s - r_t)) * (first + second)), state
 
-    def _raise(
-        self, field: Bound, x: Tensor, t: Tensor, s: Tensor, state: ChurnState
-    ) -> tuple[Tensor, Tensor]:
+    def _raise(self, field: Bound, x: Tensor, t: Tensor, s: Tensor, state: ChurnState) -> tuple[Tensor, Tensor]:
         """(alpha y^, t^)."""
         schedule = affine_schedule(field.path)
         level = log_snr_at(schedule, torch.stack([t, torch.zeros_like(t)]))

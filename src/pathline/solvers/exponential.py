@@ -23,6 +23,7 @@ from pathline._typing import Scalar
 from pathline.paths.affine import AffinePath
 from pathline.predictions import Prediction
 from pathline.schedules import Coefs, Linear, Schedule
+from pathline.solvers.base import eager_inference
 
 NO_NOISE = 1e-6
 """sigma/alpha below which a state counts as data: a schedule's floor of sigma is no place for a logarithm."""
@@ -45,9 +46,9 @@ def _log_snr_coefs(c: Tensor) -> Coefs:
     return Coefs(alpha, sigma, 0.5 * alpha, -0.5 * sigma)
 
 
-LOG_SNR = Clock("log(alpha/sigma)", lambda l: l, _log_snr_coefs)
+LOG_SNR = Clock("log(alpha/sigma)", lambda level: level, _log_snr_coefs)
 """lambda = log(alpha/sigma); infinite at both ends."""
-RATIO = Clock("sigma/alpha", lambda l: torch.exp(-l), lambda c: Coefs(1.0, c, 0.0, 1.0))
+RATIO = Clock("sigma/alpha", lambda level: torch.exp(-level), lambda c: Coefs(1.0, c, 0.0, 1.0))
 """The noise-to-signal ratio, EDM's sigma; infinite at alpha = 0, zero at sigma = 0."""
 SHARE = Clock("alpha/(alpha + sigma)", torch.sigmoid, Linear())
 """The time of the linear path; finite everywhere."""
@@ -62,12 +63,12 @@ class Combination(NamedTuple):
     def of(self, x: Tensor, values: tuple[Tensor, ...]) -> Tensor:
         """The combination of a state and past predictions."""
         out = x if isinstance(self.scale, float) and self.scale == 1.0 else self.scale * x
+        overwrite = eager_inference()  # one buffer less at the peak
         for w, p in zip(self.weights, values):
             if isinstance(w, Tensor):
                 out = out + w * p
             elif w != 0.0:
-                # in inference mode the state that was just made may be overwritten: one buffer less at the peak
-                out = out.add_(p, alpha=w) if out is not x and torch.is_inference_mode_enabled() else out.add(p, alpha=w)
+                out = out.add_(p, alpha=w) if overwrite and out is not x else out.add(p, alpha=w)
         return out
 
 
@@ -96,7 +97,9 @@ def determinant(row: Prediction, coefs: Coefs) -> Scalar:
 
 def check_row(row: Prediction) -> Prediction:
     """Refuse a prediction for which x/D is not invariant on every schedule: its row must be constant."""
-    here, there = (row.row(Coefs(*map(torch.tensor, values))) for values in ((0.3, 0.8, 1.0, -2.0), (0.9, 0.1, 0.5, -1.0)))
+    here, there = (
+        row.row(Coefs(*map(torch.tensor, values))) for values in ((0.3, 0.8, 1.0, -2.0), (0.9, 0.1, 0.5, -1.0))
+    )
     if any(float(u) != float(v) for u, v in zip(here, there)):
         raise ValueError(f"row must be constant in time, like DATA, NOISE or DISPLACEMENT; that of {row} is not")
     return row

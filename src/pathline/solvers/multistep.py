@@ -90,9 +90,7 @@ class Multistep(Solver):
     def start(self, field: Bound, x: Tensor, grid: Tensor, noise: Noise) -> History:
         return History(plan=self.plan(field, grid, self.last))
 
-    def step(
-        self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any
-    ) -> tuple[Tensor, History]:
+    def step(self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any) -> tuple[Tensor, History]:
         field, t, s = bind(field), as_time(t), as_time(s)
         past = History() if state is None else state
         times = (t, *past.times)[: self.nodes + 1]

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pathline.field import BaseField
 from pathline.predictions import combine
-from pathline.solvers.base import Bound, Solver, as_time, bind
+from pathline.solvers.base import Bound, Solver, as_time, bind, eager_inference
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,7 @@ class RungeKutta(Solver):
     def evaluations(self, steps: int) -> int:
         return steps * len(self.tableau.b)
 
-    def step(
-        self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any
-    ) -> tuple[Tensor, Any]:
+    def step(self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any) -> tuple[Tensor, Any]:
         field, t, s = bind(field), as_time(t), as_time(s)
         tableau = self.tableau
         if 1.0 in tableau.c and field.singular(s):
@@ -62,7 +59,7 @@ class RungeKutta(Solver):
 def advance(x: Tensor, h: Tensor, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
     """x + h sum_i w_i k_i."""
     # where no gradient can reach h, a number in its place spares an operation and a state in memory
-    step = h.item() if torch.is_inference_mode_enabled() else h
+    step = h.item() if eager_inference() else h
     for w, k in zip(weights, slopes, strict=True):
         if w != 0.0:
             x = combine(1.0, x, step if w == 1.0 else step * w, k)

@@ -78,9 +78,7 @@ class SDEMultistep(Solver):
     def start(self, field: Bound, x: Tensor, grid: Tensor, noise: Noise) -> Chain:
         return Chain(noise=noise, plan=self.plan(affine_schedule(field.path), grid))
 
-    def step(
-        self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any
-    ) -> tuple[Tensor, Chain]:
+    def step(self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any) -> tuple[Tensor, Chain]:
         field, t, s = bind(field), as_time(t), as_time(s)
         chain: Chain = Chain() if state is None else state
         times = (t, *chain.times)[: self.nodes]

@@ -86,9 +86,7 @@ class Singlestep(Solver):
                 plan.update(zip(where.tolist(), stages))
         return tuple(plan[i] for i in range(len(regular)))
 
-    def _stages(
-        self, schedule: Schedule, row: Prediction, clock: Clock, t: Tensor, s: Tensor
-    ) -> list[Stages]:
+    def _stages(self, schedule: Schedule, row: Prediction, clock: Clock, t: Tensor, s: Tensor) -> list[Stages]:
         n, k = len(t), len(self.stages)
         c_t, c_s = (clock.at(log_snr_at(schedule, v))[:, None] for v in (t, s))
         fractions = torch.tensor([0.0, *(fraction for fraction, _ in self.stages)], dtype=torch.float64)
