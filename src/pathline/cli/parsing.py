@@ -35,7 +35,8 @@ def parse(kind: type[T], arguments: Sequence[str], *, prog: str, about: str, def
         with contextlib.redirect_stderr(told), _wide():
             return tyro.cli(kind, **call)
     except SystemExit:
-        raise UsageError(f"{_message(told.getvalue())} (see {prog.split(' RUN')[0]} --help)") from None
+        command = " ".join(prog.split()[:2])
+        raise UsageError(f"{_message(told.getvalue())} (see {command} --help)") from None
 
 
 def flags(kind: type, prefix: str = "") -> list[str]:

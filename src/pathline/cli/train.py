@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shlex
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,29 +18,30 @@ from pathline.train.run import METRICS_FILE, PICTURE, SAMPLES, stored_settings
 ABOUT = f"""\
 Train a generator, then draw samples, measure them and write a report.
 
-usage:
-  pathline train NAME [options]          a recipe: {", ".join(RECIPES)}
-  pathline train --data FILE [options]   your data, .npz or .npy: an array x (N, ...), and labels y (N,) if there are any
-  pathline train --config FILE.yaml      a config; every run writes its own as config.yaml
+  pathline train NAME           a recipe that was tried and measured:
+{textwrap.fill(", ".join(RECIPES), 78, initial_indent=" " * 32, subsequent_indent=" " * 32)}
+  pathline train --data FILE    your data, .npz or .npy: an array x (N, ...), and labels y (N,) at will
+  pathline train --config FILE  a YAML config, such as the config.yaml of a run
 
 examples:
   pathline train moons
   pathline train digits --steps 5000 --out runs/longer
   pathline train --data mine.npz --net "mlp(width=256, depth=4)" --steps 20000
-  pathline train digits --data mine.npz  the settings of a recipe on your data
-  pathline train moons --resume          go on after an interruption, bit for bit
+  pathline train digits --data mine.npz     the settings of a recipe, your data
+  pathline train moons --resume             go on after an interruption, bit for bit
 
-Names take options as in Python: --times "logit_normal(-0.4, 1)", --net "dit(width=128)"."""
+Every option below has a default; recipes bring their own. Names take options as in Python:
+--times "logit_normal(-0.4, 1)", --net "dit(width=128)"."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(TrainConfig):
-    """Arguments of ``pathline train``: a config, and what to do around it."""
+class Actions:
+    """What to do around the training."""
 
     config: str | None = None
     """YAML file with settings; options on the command line count more."""
     resume: bool = False
-    """Go on from the last checkpoint in the run folder."""
+    """Go on from the last checkpoint in the run folder, with its settings."""
     overwrite: bool = False
     """Delete the run that the folder holds, and start anew."""
     samples: bool = True
@@ -50,6 +52,11 @@ class Arguments(TrainConfig):
     """Write report.html after training; it shows the samples."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Arguments(TrainConfig, Actions):
+    """Arguments of ``pathline train``."""
+
+
 def main(words: list[str]) -> None:
     """Run the command."""
     name, rest = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
@@ -58,7 +65,7 @@ def main(words: list[str]) -> None:
     arguments = parse(
         Arguments,
         rest,
-        prog="pathline train" + (f" {name}" if name else ""),
+        prog=f"pathline train {name or 'NAME'}",
         about=ABOUT,
         default=Arguments(**own, resume="--resume" in rest),
     )

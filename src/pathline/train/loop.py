@@ -145,7 +145,8 @@ class Trainer:
             self._train(last, log, bar, stop)
         if stop.number:
             raise Interrupted(
-                f"stopped at step {self.step} of {self.settings.steps}; saved {self._saved}; resume continues from there",
+                f"stopped at step {self.step} of {self.settings.steps}; saved {self._saved}; "
+                f"go on with: pathline train --out {self.out} --resume",
                 stop.number,
             )
         return self.run()
@@ -244,4 +245,7 @@ def _settings(settings: "Settings | None", options: dict[str, Any]) -> Settings:
 def _accelerator(settings: Settings) -> Any:
     from accelerate import Accelerator
 
-    return Accelerator(cpu=settings.cpu)
+    accelerator = Accelerator(cpu=settings.cpu)
+    if accelerator.num_processes > 1:
+        raise ValueError(f"training runs in one process, got {accelerator.num_processes}: start it without torchrun")
+    return accelerator
