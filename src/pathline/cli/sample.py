@@ -33,7 +33,7 @@ class Drawing:
     guidance: float | None = None
     """Weight of classifier-free guidance; 1 is none."""
     solver: str | None = None
-    """A solver of pathline.SOLVERS."""
+    """A solver of pathline.SOLVERS, or the file of a tuned one."""
     steps: int | None = None
     """Steps of the solver."""
     evaluations: int | None = None

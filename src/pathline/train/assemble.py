@@ -18,7 +18,7 @@ from pathline.objectives import WEIGHTS, Matching
 from pathline.paths import AffinePath
 from pathline.predictions import PREDICTIONS, Prediction, edm_f
 from pathline.schedules import SCHEDULES, Schedule
-from pathline.solvers import SOLVERS, Solver
+from pathline.solvers import SOLVERS, NonStationary, Solver, load_solver
 from pathline.times import TIMES, TimeLaw, shifted
 from pathline.train.config import Sampling, Settings, TrainConfig
 from pathline.train.order import derive_seed
@@ -93,14 +93,16 @@ def sampling_arguments(
     guidance: "float | Guidance | None" = None,
     grid: "str | Tensor | TimeLaw | None" = None,
 ) -> dict[str, Any]:
-    """Arguments of `pathline.sample`: what is given, else what ``own`` says; names are resolved."""
+    """Arguments of `pathline.sample`: what is given, else what ``own`` says; names and solver files are resolved."""
     solver = own.solver if solver is None else solver
-    grid = own.grid if grid is None else grid
+    if isinstance(solver, str):
+        solver = load_solver(solver) if solver.endswith(".json") else build("solver", solver, SOLVERS)
     guidance = own.guidance if guidance is None else guidance
-    if steps is None and evaluations is None and not isinstance(grid, Tensor):
-        evaluations = own.evaluations
-        steps = 32 if own.steps is None and evaluations is None else own.steps
-    solver = build("solver", solver, SOLVERS) if isinstance(solver, str) else solver
+    if not isinstance(solver, NonStationary):  # which brings its own times
+        grid = own.grid if grid is None else grid
+        if steps is None and evaluations is None and not isinstance(grid, Tensor):
+            evaluations = own.evaluations
+            steps = 32 if own.steps is None and evaluations is None else own.steps
     return {
         "solver": solver,
         "steps": steps,
