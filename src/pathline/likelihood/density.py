@@ -17,7 +17,7 @@ from pathline._errors import lookup
 from pathline._shapes import check_state, working_dtype
 from pathline._typing import Cond
 from pathline.field import BaseField
-from pathline.likelihood.divergence import DIVERGENCES, Estimator, draw_probe, with_divergence
+from pathline.likelihood.traces import DIVERGENCES, Estimator, draw_probe, with_divergence
 from pathline.paths.base import Estimate
 from pathline.predictions import VELOCITY
 from pathline.solvers.base import Bound, Noise, Solver
@@ -109,7 +109,7 @@ class Augmented(BaseField):
         probe = cond.pop(PROBE, None)
         x = x_t[:, :-1].reshape(-1, *self.shape)
         estimate, div = with_divergence(self.field, x, t, self.method, probe, cond)
-        return VelocityOnly(x_t, t, torch.cat([estimate.velocity.flatten(1), div[:, None]], dim=1))
+        return VelocityOnly(x_t, t, torch.cat([_flat(estimate.velocity), div[:, None]], dim=1))
 
     def singular(self, t: Tensor) -> bool:
         return self.field.singular(t)
@@ -119,7 +119,7 @@ def _augmented(
     field: BaseField, x: Tensor, solver: Solver, times: Tensor, method: Estimator, cond: Cond
 ) -> tuple[Tensor, Tensor]:
     """(x_0, -int_0^1 div u dt): the integral as an entry of the state."""
-    state = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], dim=1)
+    state = torch.cat([_flat(x), x.new_zeros(len(x), 1)], dim=1)
     end = run(Bound(Augmented(field, x.shape[1:], method), cond), state, solver, times).x
     return end[:, :-1].reshape(x.shape), end[:, -1]
 
@@ -189,8 +189,6 @@ def quadrature_weights(times: Tensor) -> Tensor:
 
 def _begin(field: BaseField, x_1: Tensor, cond: Cond) -> tuple[Tensor, Cond]:
     check_state(x_1, "x_1")
-    if x_1.ndim < 2:
-        raise ValueError(f"x_1 must have shape (B, ...), got {tuple(x_1.shape)}: use x_1[:, None]")
     field.check_conditions(cond)
     return x_1.to(working_dtype(x_1)).clone(), as_cond(cond, len(x_1), x_1.device)
 
@@ -233,4 +231,9 @@ def _source(field: BaseField, x_0: Tensor) -> Tensor:
     """log N(x_0; 0, sigma_0² I)."""
     scale = float(field.path.start(torch.ones((), dtype=torch.float64)))
     size = x_0[0].numel()
-    return -0.5 * (x_0 / scale).flatten(1).square().sum(1) - size * (0.5 * LOG_2PI + math.log(scale))
+    return -0.5 * _flat(x_0 / scale).square().sum(1) - size * (0.5 * LOG_2PI + math.log(scale))
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(B, ...) as (B, D), scalars included."""
+    return x.reshape(len(x), -1)

@@ -15,8 +15,10 @@ from torch import Tensor
 from pathline.solvers.base import Noise
 
 _GOLDEN, _FIRST, _SECOND = (value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-_BITS = 40
+_BITS = 32
 """Times are rounded to this many binary places of the interval; a query descends at most so deep."""
+BLOCK = 2**20
+"""Normals that are made at once."""
 
 
 def _shift(z: Tensor, places: int) -> Tensor:
@@ -82,20 +84,18 @@ class BrownianTree(Noise):
 
     def _descend(self, x: Tensor, place: float) -> Tensor:
         keys = self._keys(x)
+        turns = _turns(place)
         width = self.end - self.start
-        left, right = torch.zeros(x.shape, dtype=torch.float64, device=x.device), math.sqrt(width) * _normal(keys, 0)
-        right = right.reshape(x.shape)
-        node = 1
-        while 0.0 < place < 1.0:
-            middle = 0.5 * (left + right) + 0.5 * math.sqrt(width) * _normal(keys, node).reshape(x.shape)
-            if place == 0.5:
-                return middle
-            if place < 0.5:
-                right, place, node = middle, 2.0 * place, 2 * node
-            else:
-                left, place, node = middle, 2.0 * place - 1.0, 2 * node + 1
-            width *= 0.5
-        return left if place == 0.0 else right
+        left = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        right = math.sqrt(width) * _normals(keys, [0])[0].reshape(x.shape)
+        block = max(1, BLOCK // max(1, keys.numel()))
+        for first in range(0, len(turns), block):
+            part = turns[first : first + block]
+            for (_, side), z in zip(part, _normals(keys, [node for node, _ in part]), strict=True):
+                middle = 0.5 * (left + right) + 0.5 * math.sqrt(width) * z.reshape(x.shape)
+                left, right = (left if side <= 0 else middle), (right if side > 0 else middle)
+                width *= 0.5
+        return right if place > 0.0 else left
 
     def _keys(self, x: Tensor) -> Tensor:
         """A 64-bit key per sample and entry, (B, n)."""
@@ -109,7 +109,20 @@ class BrownianTree(Noise):
         return _mix(_mix(seeds.to(x.device) * _GOLDEN + _FIRST)[:, None] + entries * _GOLDEN)
 
 
-def _normal(keys: Tensor, node: int) -> Tensor:
-    """Unit normals of a node, float64 of the shape of ``keys``: the inverse distribution function of 53 hashed bits."""
-    bits = _shift(_mix(keys ^ _mix(torch.tensor(node * 2 + 1, device=keys.device) * _GOLDEN)), 11)
+def _turns(place: float) -> list[tuple[int, int]]:
+    """The nodes on the way down to ``place``, numbered as in a heap, and the side taken at each: -1, 1, or 0 to stop there."""
+    turns, node = [], 1
+    while 0.0 < place < 1.0:
+        side = (place > 0.5) - (place < 0.5)
+        turns.append((node, side))
+        if side == 0:
+            break
+        place, node = (2.0 * place, 2 * node) if side < 0 else (2.0 * place - 1.0, 2 * node + 1)
+    return turns
+
+
+def _normals(keys: Tensor, nodes: list[int]) -> Tensor:
+    """Unit normals of the ``nodes``, float64 (nodes, *keys.shape): the inverse distribution function of 53 hashed bits."""
+    salt = _mix((torch.tensor(nodes, device=keys.device) * 2 + 1) * _GOLDEN)
+    bits = _shift(_mix(keys ^ salt.reshape(-1, *(1,) * keys.ndim)), 11)
     return torch.special.ndtri((bits.double() + 0.5) * 2.0**-53)

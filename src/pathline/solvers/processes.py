@@ -142,7 +142,9 @@ class Langevin(Process):
     g: float = math.sqrt(2.0)
 
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
-        score = torch.func.grad(lambda z: self.log_prob(z).sum())(x)
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            (score,) = torch.autograd.grad(self.log_prob(point).sum(), point)
         return (0.5 * self.g**2) * score
 
     def diffusion(self, x: Tensor, t: Tensor) -> Scalar:

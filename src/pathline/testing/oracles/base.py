@@ -100,7 +100,7 @@ class Oracle(BaseField):
         check_state(x, "x_t")
         if x.shape[1:] != self.shape:
             raise ValueError(f"x_t must have shape (B, {', '.join(map(str, self.shape))}), got {tuple(x.shape)}")
-        return x.flatten(1).to(self._working(x))
+        return x.reshape(len(x), -1).to(self._working(x))
 
     def _working(self, x: Tensor) -> torch.dtype:
         """Posterior weights subtract squares of nearly the same size: float64 where the device has it."""

@@ -35,7 +35,7 @@ def exact(pull: Pull, x: Tensor, probe: Tensor | None) -> Tensor:
     block = max(1, COTANGENTS // x.numel())
     for first in range(0, size, block):
         part = basis[first : first + block]
-        rows = pull(part.expand(-1, *x.shape)).flatten(2)
+        rows = _flat(pull(part.expand(-1, *x.shape)))
         total = total + rows[:, :, first : first + len(part)].diagonal(dim1=0, dim2=2).sum(-1)
     return total
 
@@ -138,13 +138,18 @@ def _directions(x: Tensor, probe: Tensor | None) -> Tensor:
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(2).sum(2)
+    return _flat(a * b).sum(2)
 
 
 def _columns(v: Tensor) -> Tensor:
     """(m, B, ...) as the columns of matrices (B, D, m)."""
-    return v.flatten(2).permute(1, 2, 0)
+    return _flat(v).permute(1, 2, 0)
 
 
 def _stacked(columns: Tensor, x: Tensor) -> Tensor:
     return columns.permute(2, 0, 1).reshape(-1, *x.shape)
+
+
+def _flat(v: Tensor) -> Tensor:
+    """(m, B, ...) as (m, B, D), scalars included."""
+    return v.reshape(*v.shape[:2], -1)
