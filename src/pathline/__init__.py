@@ -11,10 +11,11 @@ True
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pathline import couplings, guidance, objectives, predictions, schedules, solvers, times
+from pathline import couplings, guidance, likelihood, objectives, predictions, schedules, solvers, times
 from pathline.couplings import COUPLINGS
 from pathline.field import BaseField, Field
 from pathline.guidance import CFG, GUIDANCE
+from pathline.likelihood import bits_per_dim, encode, log_prob
 from pathline.objectives import WEIGHTS, Matching, weights
 from pathline.paths import AffinePath, Estimate, Path
 from pathline.predictions import DATA, DISPLACEMENT, NOISE, PREDICTIONS, SCORE, VELOCITY, Prediction, V, edm_f
@@ -36,12 +37,12 @@ from pathline.solvers import SOLVERS, Solution, Solver, integrate, load_solver, 
 from pathline.times import TIMES, TimeLaw
 
 if TYPE_CHECKING:
-    from pathline import data, metrics, nets, testing, train, viz
+    from pathline import data, metrics, nets, testing, train, verify, viz
     from pathline.train import Trainer, fit
 
 __version__ = "0.1.0"
 
-_LAZY_MODULES = ("data", "metrics", "nets", "testing", "train", "viz")
+_LAZY_MODULES = ("data", "metrics", "nets", "testing", "train", "verify", "viz")
 _LAZY_NAMES = {"Trainer": "pathline.train", "fit": "pathline.train"}
 
 __all__ = [
@@ -55,11 +56,13 @@ __all__ = [
     "Matching", "TimeLaw", "weights", "fit", "Trainer",
     # simulation
     "Solver", "Solution", "sample", "solve", "integrate", "tune", "load_solver",
+    # likelihood
+    "log_prob", "encode", "bits_per_dim",
     # registries
     "SCHEDULES", "PREDICTIONS", "TIMES", "COUPLINGS", "GUIDANCE", "WEIGHTS", "SOLVERS",
     # modules
-    "schedules", "predictions", "times", "couplings", "guidance", "objectives", "solvers",
-    "data", "metrics", "nets", "testing", "train", "viz",
+    "schedules", "predictions", "times", "couplings", "guidance", "objectives", "solvers", "likelihood",
+    "data", "metrics", "nets", "testing", "train", "verify", "viz",
 ]  # fmt: skip
 
 
