@@ -217,6 +217,8 @@ def test_samples_are_written_whole_reproducible_and_by_class(capsys, here, run_f
     assert sorted(p.name for p in here.iterdir()) == ["a.npz", "b.npz", "c.npz"]
     assert main([*call, "--y", "1", "--n", "5", "--out", "d.npz"]) == 0
     assert np.load("d.npz")["y"].tolist() == [1] * 5
+    assert main([*call, "--y", "-1", "--n", "2", "--out", "e.npz"]) == 0
+    assert np.load("e.npz")["y"].tolist() == [-1, -1]
 
 
 def test_guidance_and_solver_reach_the_sampler(here, run_folder):

@@ -21,6 +21,7 @@ import pathline as pl
 from pathline.data import Dataset
 from pathline.train import EMA, RECIPES, CheckpointError, DivergedError, Interrupted, Run, TrainConfig, Trainer, assess
 from pathline.train import checkpoint as ckpt
+from pathline.train.assemble import make_net, make_objective
 from pathline.train.config import Settings, settings_from
 from pathline.train.optim import Stepper, rate_at
 from pathline.train.order import Batches, derive_seed
@@ -488,8 +489,10 @@ def test_every_recipe_resolves_and_round_trips(tmp_path):
         config = recipe(out=str(tmp_path / name))
         config.save(tmp_path / f"{name}.yaml")
         assert TrainConfig.load(tmp_path / f"{name}.yaml") == config
-        trainer = pl.train.loop.trainer_of(config, progress=False)
-        assert len(trainer.parts.train) > 0
+        data = pl.data.load(split_spec("data", config.data)[0])
+        net = make_net(config.net, data, labels=config.labels, seed=0)
+        loss = make_objective(config)(net, data.x[:4], y=data.y[:4] if config.labels else None)
+        assert loss.isfinite()
 
 
 def test_yaml_numbers_without_a_dot_are_read_as_meant(tmp_path):
@@ -613,6 +616,8 @@ def bad_points(value):
         (torch.randn(20, 3), None, "x_t must hold 2 numbers"),
         (torch.zeros(20, 2, dtype=torch.int64), None, "floating tensor"),
         ([[1.0, 2.0]], None, "data must be"),
+        ((torch.randn(20, 2), torch.rand(20)), None, "labels must be an integer tensor"),
+        ((torch.randn(20, 2), torch.arange(20) - 1), None, "labels y must lie in 0"),
         (labelled(), pl.nets.MLP(2, 8, 1, num_classes=2), "labels go up to 2, but the net has num_classes=2"),
         (labelled(), pl.nets.MLP(2, 8, 1), "takes no condition"),
         (labelled(), WithDropout(), "y= is read by nothing"),

@@ -129,6 +129,9 @@ def as_dataset(data: "Dataset | Tensor | tuple[Tensor, Tensor]") -> Dataset:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         shown = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"data must be a Dataset, a floating tensor (N, ...) or a pair with labels, got {shown}")
+    if y is not None and (not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool):
+        shown = y.dtype if isinstance(y, Tensor) else type(y).__name__
+        raise TypeError(f"labels must be an integer tensor of classes 0 … K - 1, got {shown}")
     classes = 0 if y is None or not len(y) else max(0, int(y.max()) + 1)
     names = tuple(map(str, range(classes)))
     y = None if y is None else y.long()

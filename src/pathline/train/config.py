@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -189,11 +190,13 @@ def read_yaml(path: "str | Path") -> dict[str, Any]:
 
 
 def write_yaml(path: "str | Path", values: Mapping[str, Any]) -> None:
-    """Write a mapping in the order of its keys."""
+    """Write a mapping in the order of its keys: the whole file or none of it."""
     import yaml
 
-    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.writing")
+    draft.write_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    os.replace(draft, path)
 
 
 def _from_dict(cls: type, values: Mapping[str, Any], kind: str) -> Any:

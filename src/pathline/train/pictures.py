@@ -21,10 +21,18 @@ def samples(run: Run, x: "Tensor | None" = None, y: "Tensor | None" = None, *, n
     if x.ndim == 4:
         known = y is not None and bool((y >= 0).all())
         return viz.samples(x, y=y if known else None, class_names=run.class_names if known else ())
-    x = x.flatten(1)
-    if x.shape[1] == 1 or run.data.held_out is None:
+    x, real = x.flatten(1), _real(run)
+    if x.shape[1] == 1 or real is None:
         return viz.samples(x)
-    return viz.samples(x, data=run.data.held_out.x.flatten(1)[: len(x)])
+    return viz.samples(x, data=real[: len(x)])
+
+
+def _real(run: Run) -> "Tensor | None":
+    """Held-out points to compare with, where there are some and the data can be had again."""
+    try:
+        return None if run.data.held_out is None else run.data.held_out.x.flatten(1)
+    except (ValueError, OSError):
+        return None
 
 
 def trajectories(run: Run, n: "int | None" = None) -> "Axes":

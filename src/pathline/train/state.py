@@ -1,5 +1,6 @@
 """What a checkpoint of training holds, and back again."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,6 +32,7 @@ def pack(trainer: "Trainer") -> tuple[dict[str, dict[str, Tensor]], dict[str, An
     scaler = trainer.stepper.scaler
     facts = {
         "settings": plain(trainer.settings),
+        "device": trainer.generator.device.type,
         "net": describe_net(trainer.net),
         "data": describe_data(trainer.data),
         "optimizer": scalars,
@@ -46,8 +48,11 @@ def restore(trainer: "Trainer", found: checkpoint.Checkpoint) -> None:
     checkpoint.copy_state(trainer.ema.net.state_dict(), tensors["ema"], found.path / "ema.safetensors")
     unpack_optimizer(trainer.stepper.optimizer, tensors["optimizer"], found.facts["optimizer"])
     trainer.loss_sum.copy_(tensors["progress"]["loss_sum"])
-    randomness = tensors["randomness"]
-    trainer.generator.set_state(randomness["noise"])
+    randomness, device = tensors["randomness"], trainer.generator.device.type
+    if device == found.facts["device"]:
+        trainer.generator.set_state(randomness["noise"])
+    else:
+        warnings.warn(f"the run was on {found.facts['device']}: on {device} it sees other random numbers", stacklevel=4)
     torch.random.set_rng_state(randomness["cpu"])
     for i in range(torch.cuda.device_count()):
         if f"cuda{i}" in randomness:

@@ -10,7 +10,7 @@ def digits(**changes: Any) -> TrainConfig:
     return TrainConfig(
         data="digits",
         out="runs/digits",
-        net="dit(patch=2, width=96, depth=4, heads=4)",
+        net="dit(patch=2, width=64, depth=4, heads=4)",
         prediction="data",
         loss_in="velocity",
         times="logit_normal(0.0, 1.0)",

@@ -17,7 +17,7 @@ def toy(name: str, **changes: Any) -> TrainConfig:
         net="mlp(width=128, depth=3)",
         steps=6000,
         batch_size=512,
-        lr=2e-3,
+        lr=1e-2,
         ema=0.999,
         checkpoint_every=2000,
         log_every=100,
