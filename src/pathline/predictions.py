@@ -41,17 +41,13 @@ class Prediction:
         return combine(a, data, b, noise)
 
 
-def _is(a: Scalar, value: float) -> bool:
-    return not isinstance(a, Tensor) and a == value
-
-
 def _times(a: Scalar, x: Tensor) -> Tensor:
-    return x if _is(a, 1.0) else a * x
+    return x if not isinstance(a, Tensor) and a == 1.0 else a * x
 
 
 def combine(a: Scalar, x: Tensor, b: Scalar, y: Tensor) -> Tensor:
     """a x + b y, sparing the operations of coefficients that are the numbers 0 and 1: this is the training step's hot path."""
-    if _is(a, 0.0):
+    if not isinstance(a, Tensor) and a == 0.0:
         return _times(b, y)
     if not isinstance(b, Tensor):
         return _times(a, x) if b == 0.0 else torch.add(_times(a, x), y, alpha=b)

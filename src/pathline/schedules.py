@@ -72,7 +72,7 @@ class Linear(Schedule):
     """Conditional optimal transport, also called rectified flow (T12, T21): alpha = t, sigma = 1 - t."""
 
     def __call__(self, t: Tensor) -> Coefs:
-        return Coefs(t, 1.0 - t, 1.0, -1.0)
+        return Coefs(t, torch.rsub(t, 1.0), 1.0, -1.0)  # 1 - t without Python's detour: every training step is here
 
     def t_of_logsnr(self, logsnr: Tensor) -> Tensor:
         return torch.sigmoid(logsnr)
