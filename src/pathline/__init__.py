@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pathline import couplings, guidance, likelihood, objectives, predictions, schedules, solvers, times
+from pathline._version import __version__
 from pathline.couplings import COUPLINGS
 from pathline.field import BaseField, Field
 from pathline.guidance import CFG, GUIDANCE
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
     from pathline import data, metrics, nets, testing, train, verify, viz
     from pathline.train import Trainer, fit
 
-__version__ = "0.1.0"
 
 _LAZY_MODULES = ("data", "metrics", "nets", "testing", "train", "verify", "viz")
 _LAZY_NAMES = {"Trainer": "pathline.train", "fit": "pathline.train"}
 
 __all__ = [
+    "__version__",
     # schedules
     "Schedule", "Coefs", "Linear", "VP", "Cosine", "Trig", "Polynomial", "VE", "EDM", "DDPM", "CustomSchedule",
     # predictions

@@ -64,7 +64,7 @@ def _run(arguments: list[str]) -> int:
         print(HELP.format(commands="\n".join(lines)))
         return 0
     if arguments[0] in ("-V", "--version"):
-        from pathline import __version__
+        from pathline._version import __version__
 
         print(f"pathline {__version__}")
         return 0

@@ -124,7 +124,7 @@ def _neighbours(run: Run, found: "Assessment | None") -> "Picture | None":
 
 
 def _notes(run: Run) -> list[str]:
-    from pathline import __version__
+    from pathline._version import __version__
 
     return [
         f"Seed {run.settings.seed}; sample i is drawn from the seed of the first sample plus i.",
