@@ -2,15 +2,17 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pathline.cli import COMMANDS, main
 from pathline.cli.parsing import UsageError, flags, parse
-from pathline.train import RECIPES, Run, Sampling, TrainConfig
+from pathline.train import RECIPES, Interrupted, Run, Sampling, TrainConfig
 from pathline.train.run import PRODUCTS
 
 QUICK = ["--steps", "4", "--batch-size", "16", "--net", "mlp(width=8, depth=1)", "--log-every", "2", "--warmup", "1"]
@@ -117,6 +119,25 @@ def test_commands_are_not_imported_before_they_are_called():
 def test_a_mistake_is_told_in_one_line(capsys, here, words, code, message):
     assert message in one_line(capsys, words, code)
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (Interrupted("stopped at step 3; saved it", signal.SIGTERM), 143, "stopped at step 3; saved it"),
+        (Interrupted("stopped at step 3; saved it", signal.SIGINT), 130, "stopped at step 3; saved it"),
+        (KeyboardInterrupt(), 130, "stopped"),
+        (RuntimeError("two\nlines"), 1, "error: two lines"),
+        (ZeroDivisionError("division by zero"), 1, "ZeroDivisionError: division by zero (--debug shows where)"),
+    ],
+)
+def test_what_stops_a_command_is_told_with_its_code(capsys, monkeypatch, error, code, message):
+    def stop(words):
+        raise error
+
+    monkeypatch.setitem(sys.modules, "pathline.cli.stopping", SimpleNamespace(main=stop))
+    monkeypatch.setitem(COMMANDS, "stopping", ("pathline.cli.stopping", "stops"))
+    assert message in one_line(capsys, ["stopping"], code)
 
 
 def test_debug_shows_the_traceback(here):
