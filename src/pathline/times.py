@@ -178,6 +178,12 @@ def cosine() -> TimeLaw:
     return TimeLaw(lambda u: torch.sin(0.5 * math.pi * u) ** 2, "cosine()")
 
 
+def power(p: float = 1.5) -> TimeLaw:
+    """t = 1 - (1 - u)^p: p > 1 is dense at the data, where narrow modes ask for small steps."""
+    _positive("p", p)
+    return TimeLaw(lambda u: 1.0 - (1.0 - u) ** p, f"power({p:g})")
+
+
 TIMES: dict[str, Callable[..., TimeLaw]] = {
     "uniform": uniform,
     "logit_normal": logit_normal,
@@ -189,5 +195,6 @@ TIMES: dict[str, Callable[..., TimeLaw]] = {
     "log_snr_uniform": log_snr_uniform,
     "karras": karras,
     "cosine": cosine,
+    "power": power,
 }
-"""Time laws by the name that configurations use; the last four ask for the schedule or serve as grids."""
+"""Time laws by the name that configurations use; the last five ask for the schedule or serve as grids."""

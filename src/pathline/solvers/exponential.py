@@ -179,7 +179,9 @@ def node_weights(
     width = stop - start
     c = start[:, None] + width[:, None] * place
     mass = worth(c) * share * width[:, None]  # (n, q)
-    other = valid[:, None, :] & ~torch.eye(nodes.shape[1], dtype=torch.bool)  # (n, j, m): m takes part in l_j
+    other = (
+        valid[:, :, None] & valid[:, None, :] & ~torch.eye(nodes.shape[1], dtype=torch.bool)
+    )  # (n, j, m): m takes part in l_j
     gaps = torch.where(other, nodes[:, :, None] - nodes[:, None, :], 1.0)
     factors = (c[:, None, None, :] - nodes[:, None, :, None]) / gaps[..., None]
     basis = torch.where(other[..., None], factors, 1.0).prod(2)  # (n, j, q)
