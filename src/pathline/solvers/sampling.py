@@ -36,8 +36,8 @@ def sample(
 ) -> Tensor:
     """Samples of the data, (B, ...), from Gaussian noise of shape (B, ...) or from given source points ``x_0``.
 
-    ``steps`` (the solver's default if nothing is said: 32, or 1 for an adaptive one) or a budget of field ``evaluations`` spaces the time law ``grid`` (uniform);
-    a tensor of times is taken as it is. ``guidance`` is a function from field to field, or a number for classifier-free
+    ``steps`` (the solver's default if nothing is said: 32, or 1 for an adaptive one) or a budget of field ``evaluations``
+    spaces the time law ``grid`` (uniform); a tensor of times is taken as it is. ``guidance`` is a function from field to field, or a number for classifier-free
     guidance. ``seeds``, one per sample, make sample i independent of the batch around it, on every device; else
     ``generator`` draws. ``cond`` are the network's conditions, one row per sample; an integer counts for all.
 
