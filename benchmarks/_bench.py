@@ -8,6 +8,7 @@ rounds is reported. Times are CPU seconds of this process by default, on one thr
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import math
@@ -107,6 +108,7 @@ def _visit(call: Contender, repeats: int, clock: Callable[[], float]) -> float:
 def peak_memory(call: Contender) -> int:
     """Bytes that one call needs above what was resident before it (Linux: the resettable peak of the resident set)."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # glibc: free pages that are kept for reuse would hide what the call needs
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     call()
@@ -161,7 +163,7 @@ def show(cell: Cell) -> str:
 
 
 def write(name: str, title: str, sections: Sequence[tuple[str, str]], data: Mapping[str, Any]) -> None:
-    """Write ``results/NAME.md`` (sections of heading and Markdown body) and ``results/NAME.json``, and print the former."""
+    """Write ``results/NAME.md``, sections of a heading and a Markdown body, and ``results/NAME.json``; print the former."""
     body = [f"# {title}", machine() + ".", f"Repeat with `python benchmarks/{name}.py`."]
     for heading, text in sections:
         body += [f"## {heading}", text] if heading else [text]

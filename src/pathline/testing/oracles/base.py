@@ -18,18 +18,14 @@ _FLOOR = {torch.float64: 1e-10, torch.float32: 1e-6}
 
 
 class ExactEstimate(AffineEstimate):
-    """Posterior means of both ends and the score, each computed without dividing by a vanishing coefficient."""
+    """The posterior mean of the data and ``pull`` = -score; neither asks to divide by a vanishing coefficient."""
 
-    __slots__ = ("_data", "_noise", "_score")
+    __slots__ = ("_data", "_pull", "_sigma")
 
-    def __init__(self, field: "Oracle", x_t: Tensor, t: Tensor, data: Tensor, noise: Tensor, score: Tensor) -> None:
-        self._data, self._noise, self._score = (part.reshape(x_t.shape).to(x_t.dtype) for part in (data, noise, score))
-        super().__init__(field.path, x_t, t, field.prediction, self._data)
-        if field.prediction is VELOCITY:
-            self.value = self._velocity()
-
-    def _velocity(self) -> Tensor:
-        return combine(self.coefs.dalpha, self._data, self.coefs.dsigma, self._noise)
+    def __init__(self, field: "Oracle", x_t: Tensor, t: Tensor, data: Tensor, sigma: Tensor, pull: Tensor) -> None:
+        self._data, self._sigma, self._pull = data, sigma, pull
+        super().__init__(field.path, x_t, t, field.prediction, data)
+        self.value = self._velocity() if field.prediction is VELOCITY else self._like(data)
 
     def read(self, prediction: Prediction) -> Tensor:
         if prediction is self.prediction:
@@ -37,12 +33,22 @@ class ExactEstimate(AffineEstimate):
         if prediction is VELOCITY:
             return self._velocity()
         if prediction is DATA:
-            return self._data
+            return self._like(self._data)
         if prediction is NOISE:
-            return self._noise
+            return self._like(self._sigma * self._pull)
         if prediction is SCORE:
-            return self._score
-        return prediction.of(self.coefs, self._data, self._noise)
+            return self._like(-self._pull)
+        return prediction.of(self.coefs, self._like(self._data), self._like(self._sigma * self._pull))
+
+    def _velocity(self) -> Tensor:
+        noise = self._like(self._sigma * self._pull)
+        return combine(self.coefs.dalpha, self._like(self._data), self.coefs.dsigma, noise)
+
+    def _like(self, part: Tensor) -> Tensor:
+        """A reading in the shape and dtype of x_t."""
+        if part.shape == self.x_t.shape and part.dtype == self.x_t.dtype:
+            return part
+        return part.reshape(self.x_t.shape).to(self.x_t.dtype)
 
 
 class Oracle(BaseField):
@@ -107,9 +113,11 @@ class Oracle(BaseField):
         return torch.float64 if x.device.type != "mps" else torch.float32
 
     def _flat_coefs(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma at t for flat states, each of shape () or (B, 1); sigma is held above a tiny floor."""
+        """alpha and sigma at t for flat states, each () on any device or (B, 1); sigma is held above a tiny floor."""
         coefs = self.path.coefs(t, x)
-        alpha, sigma = (torch.as_tensor(c, dtype=x.dtype, device=x.device) for c in (coefs.alpha, coefs.sigma))
+        alpha, sigma = (
+            c if isinstance(c, Tensor) else torch.tensor(c, dtype=torch.float64) for c in (coefs.alpha, coefs.sigma)
+        )
         return alpha, sigma.clamp(min=_FLOOR[x.dtype])
 
 

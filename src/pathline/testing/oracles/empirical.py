@@ -7,7 +7,8 @@ of the "online softmax", Milakov and Gimelshein 2018), so that memory is O(batch
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,11 +18,24 @@ from pathline.paths.affine import AffinePath
 from pathline.predictions import DATA, VELOCITY
 from pathline.testing.oracles.base import LOG_2PI, ExactEstimate, Oracle, check_labels, check_y
 
+Values: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""What is averaged, (N, n), from the centred points (N, D) and their squared lengths (N,)."""
 LOG_2 = math.log(2.0)
 SMALL_SPACE = 16
 """Up to this many dimensions weights are computed in float64: there the time goes into exponentials, not products."""
-BLOCK = 2**18
-"""Weights held at once, batch x block: one megabyte of float32, which stays in cache."""
+BLOCK = 2**19
+"""Weights held at once, batch x block: two megabytes of float32, about what stays in cache."""
+
+
+class Store(NamedTuple):
+    """The data in one dtype on one device."""
+
+    points: Tensor
+    """Less their mean, (N, D)."""
+    squares: Tensor
+    """Their squared lengths, (N,)."""
+    centre: Tensor
+    """Their mean, (D,)."""
 
 
 class Empirical(Oracle):
@@ -65,21 +79,21 @@ class Empirical(Oracle):
         self.labels = labels
         self.centre = flat.double().mean(0)
         centred = (flat - self.centre.to(flat)).contiguous()
-        self._stores = {(flat.dtype, flat.device): (centred, (centred**2).sum(1))}
+        self._stores = {(flat.dtype, flat.device): Store(centred, (centred**2).sum(1), self.centre.to(flat))}
 
     @property
     def points(self) -> Tensor:
         """The data, (N, *shape), sorted by label if there are labels."""
-        centred = next(iter(self._stores.values()))[0]
-        return (centred + self.centre.to(centred)).reshape(-1, *self.shape)
+        store = self._first()
+        return (store.points + store.centre).reshape(-1, *self.shape)
 
     def evaluate(self, x_t: Tensor, t: Tensor, y: "Tensor | int | None" = None) -> ExactEstimate:  # pyright: ignore[reportIncompatibleMethodOverride]
         x = self._flat(x_t)
-        alpha, sigma, variance = self._scales(x, t)
-        mean = self._stream(x, t, y)[0] + self.centre.to(x)
+        alpha, sigma, variance = scales = self._scales(x, t)
+        mean = self._stream(x, scales, y, _itself)[0] + self._store(x).centre
         pull = (x - alpha * mean) / variance  # = -score
         data = mean + (alpha * self.std**2) * pull if self.std > 0.0 else mean
-        return ExactEstimate(self, x_t, t, data, sigma * pull, -pull)
+        return ExactEstimate(self, x_t, t, data, sigma, pull)
 
     def log_prob(self, x: Tensor, t: "Tensor | float" = 1.0, y: "Tensor | int | None" = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """log p_t(x), shape (B,), nats. ValueError where there is no density: sigma = 0 without smoothing."""
@@ -92,9 +106,9 @@ class Empirical(Oracle):
         self, x: Tensor, t: "Tensor | float", y: "Tensor | int | None" = None
     ) -> Tensor:
         flat, t = self._flat(x), check_time(t, x)
-        _, sigma, variance = self._scales(flat, t)
-        mean, square, _ = self._stream(flat, t, y)
-        between = (square - (mean**2).sum(1)).clamp(min=0.0)
+        _, sigma, variance = scales = self._scales(flat, t)
+        mean, square = (self._stream(flat, scales, y, values)[0] for values in (_itself, _length))
+        between = (square[:, 0] - (mean**2).sum(1)).clamp(min=0.0)
         ratio = (sigma**2 / variance).reshape(-1)
         return (ratio**2 * between + flat.shape[1] * self.std**2 * ratio).to(x.dtype)
 
@@ -107,13 +121,13 @@ class Empirical(Oracle):
     def sample_data(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, n: int, generator: torch.Generator | None = None, y: "Tensor | int | None" = None
     ) -> Tensor:
-        points, _ = next(iter(self._stores.values()))
-        chosen = torch.empty(n, dtype=torch.long, device=points.device)
+        store = self._first()
+        chosen = torch.empty(n, dtype=torch.long, device=store.points.device)
         for rows, part in self._groups(chosen, y):
             count = n if rows is None else len(rows)
-            drawn = torch.randint(part.start, part.stop, (count,), generator=generator, device=points.device)
+            drawn = torch.randint(part.start, part.stop, (count,), generator=generator, device=chosen.device)
             chosen[slice(None) if rows is None else rows] = drawn
-        x = points[chosen] + self.centre.to(points)
+        x = store.points[chosen] + store.centre
         if self.std > 0.0:
             x = x + self.std * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         return x.reshape(n, *self.shape)
@@ -123,33 +137,37 @@ class Empirical(Oracle):
             return torch.float64
         return working_dtype(x)
 
-    def _store(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Centred points and their squared lengths in the dtype and on the device of x."""
+    def _first(self) -> "Store":
+        return next(iter(self._stores.values()))
+
+    def _store(self, x: Tensor) -> "Store":
+        """The data in the dtype and on the device of x."""
         key = (x.dtype, x.device)
         if key not in self._stores:
-            points = next(iter(self._stores.values()))[0].to(x.device, x.dtype)
-            self._stores[key] = (points, (points**2).sum(1))
+            points = self._first().points.to(x.device, x.dtype)
+            self._stores[key] = Store(points, (points**2).sum(1), self.centre.to(x))
         return self._stores[key]
 
     def _scales(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(alpha, sigma, v), each of shape () or (B, 1)."""
         alpha, sigma = self._flat_coefs(t, x)
-        return alpha, sigma, sigma**2 + (alpha * self.std) ** 2
+        variance = sigma**2 if self.std == 0.0 else sigma**2 + (alpha * self.std) ** 2
+        return alpha, sigma, variance
 
     def _log_density(self, x: Tensor, t: Tensor, y: "Tensor | int | None") -> Tensor:
         flat = self._flat(x)
-        alpha, _, variance = self._scales(flat, t)
-        total = self._stream(flat, t, y)[2]
+        alpha, _, variance = scales = self._scales(flat, t)
+        total = self._stream(flat, scales, y, _length)[1]
         counts = torch.empty(len(flat), dtype=flat.dtype, device=flat.device)
         for rows, part in self._groups(flat, y):
             counts[slice(None) if rows is None else rows] = float(part.stop - part.start)
-        rest = ((flat - alpha * self.centre.to(flat)) ** 2).sum(1, keepdim=True) / variance
+        rest = ((flat - alpha * self._store(flat).centre) ** 2).sum(1, keepdim=True) / variance
         normaliser = rest + flat.shape[1] * (torch.log(variance) + LOG_2PI)
         return (total - torch.log(counts) - 0.5 * normaliser[:, 0]).to(x.dtype)
 
     def _groups(self, x: Tensor, y: "Tensor | int | None") -> Iterator[tuple[Tensor | None, slice]]:
         """Rows of x that look at the same slice of the points: (row indices, slice); None stands for all rows."""
-        everything = slice(0, len(next(iter(self._stores.values()))[0]))
+        everything = slice(0, len(self._first().points))
         if y is None:
             yield None, everything
             return
@@ -159,46 +177,56 @@ class Empirical(Oracle):
             part = everything if label == -1 else self._slices[label]
             yield None if len(wanted) == 1 else torch.nonzero(y == label)[:, 0], part
 
-    def _stream(self, x: Tensor, t: Tensor, y: "Tensor | int | None") -> tuple[Tensor, Tensor, Tensor]:
-        """Posterior means of z - centre (B, D) and of its square (B,), and the log-sum of the weights (B,)."""
-        alpha, _, variance = self._scales(x, t)
+    def _stream(
+        self, x: Tensor, scales: tuple[Tensor, Tensor, Tensor], y: "Tensor | int | None", values: Values
+    ) -> tuple[Tensor, Tensor]:
+        """The posterior mean of ``values`` of the centred points, (B, n), and the log-sum of the weights, (B,)."""
+        alpha, _, variance = scales
         # in base 2, whose exponential costs half as much
         rate = alpha / (variance * LOG_2)
-        query, half = rate * (x - alpha * self.centre.to(x)), -0.5 * alpha * rate
-        points, squares = self._store(x)
+        points, squares, centre = self._store(x)
+        query, half = rate * (x - alpha * centre), -0.5 * alpha * rate
         parts, order = [], []
         for rows, part in self._groups(x, y):
             q, h = (query, half) if rows is None else (query[rows], half if half.ndim == 0 else half[rows])
             block = self.block or max(512, BLOCK // max(1, len(q)))
-            parts.append(_attend(q, h, points[part], squares[part], block))
+            parts.append(_attend(q, h, points[part], squares[part], block, values))
             order.append(rows)
         if len(parts) == 1:
             return parts[0]
         back = torch.argsort(torch.cat(order))
-        mean, square, total = (torch.cat(piece)[back] for piece in zip(*parts, strict=True))
-        return mean, square, total
+        return torch.cat([mean for mean, _ in parts])[back], torch.cat([total for _, total in parts])[back]
 
 
-def _attend(query: Tensor, half: Tensor, points: Tensor, squares: Tensor, block: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Averages of points (B, D) and squares (B,) under weights 2^(query.z + half |z|²), and the log of their sum, nats."""
-    top = mass = mean = square = None
+def _itself(points: Tensor, squares: Tensor) -> Tensor:
+    return points
+
+
+def _length(points: Tensor, squares: Tensor) -> Tensor:
+    return squares[:, None]
+
+
+def _attend(
+    query: Tensor, half: Tensor, points: Tensor, squares: Tensor, block: int, values: Values
+) -> tuple[Tensor, Tensor]:
+    """The average of ``values`` under the weights 2^(query.z + half |z|²), and the log of their sum, nats."""
+    top = mass = mean = None
     for keys, lengths in zip(points.split(block), squares.split(block), strict=True):
-        weights = torch.mm(query, keys.T).addcmul_(half, lengths)
+        weights = torch.mm(query, keys.T).add_(half * lengths)
         # the maximum only scales: no gradient needs to pass through it
         peak = weights.detach().amax(1, keepdim=True)
         peak = peak if top is None else torch.maximum(top, peak)
         weights = weights.sub_(peak).exp2_()
-        if top is None or mass is None or mean is None or square is None:
-            mass, mean, square = weights.sum(1, keepdim=True), weights @ keys, weights @ lengths
+        if top is None or mass is None or mean is None:
+            mass, mean = weights.sum(1, keepdim=True), weights @ values(keys, lengths)
         else:
             old = torch.exp2(top - peak)
             mass = weights.sum(1, keepdim=True) + old * mass
-            mean = torch.addmm(old * mean, weights, keys)
-            square = torch.addmv(old[:, 0] * square, weights, lengths)
+            mean = torch.addmm(old * mean, weights, values(keys, lengths))
         top = peak
-    if top is None or mass is None or mean is None or square is None:
+    if top is None or mass is None or mean is None:
         raise ValueError("there are no points to average")
-    return mean / mass, square / mass[:, 0], LOG_2 * (top + torch.log2(mass))[:, 0]
+    return mean / mass, LOG_2 * (top + torch.log2(mass))[:, 0]
 
 
 def empirical(
@@ -212,6 +240,6 @@ def empirical(
     """The exact field of the data set ``points`` (N, *shape), each smoothed to a Gaussian of standard deviation ``std``.
 
     ``labels`` (N,), integers from 0, make it conditional on ``y``. ``block`` points are looked at at a time; by default
-    as many as keep batch x block within a megabyte or so. Gradients through a call keep the weights of all blocks.
+    as many as keep batch x block within two megabytes or so. Gradients through a call keep the weights of all blocks.
     """
     return Empirical(points, path, labels, std=std, block=block)

@@ -51,8 +51,7 @@ class Gaussian(Oracle):
         pull = centred / variance  # = -score in the eigenbasis
         back = self.axes.to(x).T
         data = self.mean.to(x) + (alpha * self.variances.to(x) * pull) @ back
-        score = -pull @ back
-        return ExactEstimate(self, x_t, t, data, -sigma * score, score)
+        return ExactEstimate(self, x_t, t, data, sigma, pull @ back)
 
     def log_prob(self, x: Tensor, t: "Tensor | float" = 1.0, **cond: Any) -> Tensor:
         _, _, centred, variance = self._whiten(self._flat(x), check_time(t, x))

@@ -26,7 +26,7 @@ class Mixture(Oracle):
 
     @abstractmethod
     def _average(self, x: Tensor, t: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Posterior means of data and noise, and the score, for component weights ``share`` (B, K)."""
+        """(D, sigma, -score) for component weights ``share`` (B, K)."""
 
     @abstractmethod
     def _second_moment(self, x: Tensor, t: Tensor, share: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class GaussianMixture(Mixture):
         pull = inverse.sum(1, keepdim=True) * x - alpha * (inverse @ means)
         shrink = inverse * alpha * self.stds.to(x) ** 2
         data = share @ means + shrink.sum(1, keepdim=True) * x - alpha * (shrink @ means)
-        return data, sigma * pull, -pull
+        return data, sigma, pull
 
     def _second_moment(self, x: Tensor, t: Tensor, share: Tensor) -> Tensor:
         alpha, sigma, variance = self._variances(x, t)
@@ -162,9 +162,9 @@ class FullMixture(Mixture):
     def _average(self, x: Tensor, t: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         alpha, sigma, centred, variance = self._whiten(x, t)
         pull, axes = share[..., None] * centred / variance, self.axes.to(x)
-        score = -torch.einsum("bke,kde->bd", pull, axes)
+        back = torch.einsum("bke,kde->bd", pull, axes)
         data = share @ self.means.to(x) + torch.einsum("bke,kde->bd", alpha * self.variances.to(x) * pull, axes)
-        return data, -sigma[:, :, 0] * score, score
+        return data, sigma[:, :, 0], back
 
     def _second_moment(self, x: Tensor, t: Tensor, share: Tensor) -> Tensor:
         alpha, sigma, centred, variance = self._whiten(x, t)

@@ -33,9 +33,10 @@ class Product(Oracle):
     def evaluate(self, x_t: Tensor, t: Tensor, **cond: Any) -> ExactEstimate:
         def readings(part: Oracle, piece: Tensor) -> Tensor:
             estimate = part.evaluate(piece, t)
-            return torch.stack([estimate.data, estimate.noise, estimate.score]).flatten(2)
+            return torch.stack([estimate.data, -estimate.score]).flatten(2)
 
-        return ExactEstimate(self, x_t, t, *torch.cat(self._each(x_t, readings), dim=2).unbind())
+        data, pull = torch.cat(self._each(x_t, readings), dim=2)
+        return ExactEstimate(self, x_t, t, data, self._flat_coefs(t, self._flat(x_t))[1], pull)
 
     def log_prob(self, x: Tensor, t: "Tensor | float" = 1.0, **cond: Any) -> Tensor:
         t = check_time(t, x)
