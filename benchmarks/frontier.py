@@ -29,8 +29,8 @@ from pathline.testing import oracles
 
 LINEAR = pl.AffinePath(pl.Linear())
 BUDGETS = (4, 5, 6, 8, 10, 16, 32, 64)
-TUNED_UP_TO = 10
-SHORTLIST = ("ab2", "ab3", "abm2", "abm3", "unipc2_bh2", "unipc3_bh2", "ralston3", "rk4")
+TUNED_UP_TO = 8
+SHORTLIST = ("ab2", "ab3", "abm2", "abm3", "unipc3", "ralston3", "rk4")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Subject:
 
 
 def eight_gaussians() -> Subject:
-    return Subject(oracles.eight_gaussians(LINEAR), (2,), 2048, 512, 4096, 14, 60, {})
+    return Subject(oracles.eight_gaussians(LINEAR), (2,), 2048, 512, 2048, 14, 35, {})
 
 
 def moons() -> Subject:
@@ -60,14 +60,14 @@ def moons() -> Subject:
 
     points, _ = make_moons(500, noise=0.05, random_state=0)
     points = torch.tensor((points - points.mean(0)) / points.std(0))
-    return Subject(oracles.gaussian_mixture(points, 0.05, None, LINEAR), (2,), 2048, 256, 2048, 14, 40, {})
+    return Subject(oracles.gaussian_mixture(points, 0.05, None, LINEAR), (2,), 1024, 192, 768, 7, 20, {})
 
 
 def digits() -> Subject:
     data = pl.data.load("digits").x.flatten(1).double()
     data = (data - data.mean()) / data.std()
     field = oracles.empirical(data, LINEAR, std=0.1)
-    return Subject(field, (64,), 512, 64, 256, 4, 12, {})
+    return Subject(field, (64,), 256, 48, 192, 3, 10, {})
 
 
 def trained(path: str) -> Subject:

@@ -20,7 +20,7 @@ def sampled(place, eta):
     exact = pl.testing.oracles.gaussian_mixture(torch.tensor([[-place], [place]]).double(), 0.5, None, path)
     flawed = pl.Field(lambda x, t: exact(x, t).velocity + 2.0 * (t < 0.3), path, pl.VELOCITY)
     draw = torch.Generator().manual_seed(2)
-    x = pl.sample(flawed, x_0, solver=pl.solvers.EulerMaruyama(eta=eta), steps=300, generator=draw)
+    x = pl.sample(flawed, x_0, solver=pl.solvers.EulerMaruyama(eta=eta), steps=200, generator=draw)
     return x, exact.sample(2000, 1.0, torch.Generator().manual_seed(1)), float((x > 0).double().mean())
 
 

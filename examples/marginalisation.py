@@ -15,7 +15,7 @@ import pathline as pl
 path = pl.AffinePath(pl.Linear())
 field = pl.testing.oracles.gaussian_mixture(torch.tensor([[-2.0], [2.0]]).double(), 0.4, None, path)
 draw = torch.Generator().manual_seed(1)
-x_0, x_1 = torch.randn(20_000, 1, generator=draw).double(), field.sample(20_000, 1.0, draw)
+x_0, x_1 = torch.randn(10_000, 1, generator=draw).double(), field.sample(10_000, 1.0, draw)
 
 solution = pl.solve(field, x_0, solver="rk4", steps=50)
 lines = torch.stack([path.sample(x_0, x_1, t) for t in solution.times])

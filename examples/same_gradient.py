@@ -26,7 +26,7 @@ def gradient(loss):
 angles = {}
 for size in (64, 256, 1024, 4096, 16384, 65536):
     found = []
-    for _ in range(6):
+    for _ in range(3):
         x_0, x_1 = torch.randn(size, 2, generator=draw).double(), field.sample(size, 1.0, draw)
         t = 0.02 + 0.96 * torch.rand(size, generator=draw, dtype=torch.float64)
         x_t = path.sample(x_0, x_1, t)

@@ -1,6 +1,6 @@
 """Where training looks: laws of the time (theory T26).
 
-Histograms of 200,000 draws of t from each law, noise at t = 0 and data at t = 1. The numbers are the share of
+Histograms of 100,000 draws of t from each law, noise at t = 0 and data at t = 1. The numbers are the share of
 the draws in the noisier half, alpha < sigma on the linear path.
 """
 
@@ -25,7 +25,7 @@ with pl.viz.style():
     figure = Figure(figsize=(9.0, 3.4), layout="constrained")
     panels = figure.subplots(2, 4, sharex=True, sharey=True)
     for panel, (name, law) in zip(panels.flat, laws.items(), strict=True):
-        t = law.sample(200_000, generator=torch.Generator().manual_seed(0))
+        t = law.sample(100_000, generator=torch.Generator().manual_seed(0))
         panel.hist(t.numpy(), bins=60, range=(0.0, 1.0), density=True, color=pl.viz.PALETTE[0])
         panel.set(title=name, xlim=(0.0, 1.0))
         print(f"share of draws below t = 1/2, {name}: {(t < 0.5).double().mean():.3f}")

@@ -21,12 +21,12 @@ def error(**cost):
 
 
 errors = {"euler, uniform": {}, "heun, uniform": {}, "ab2, uniform": {}, "ab2, fitted grid": {}}
-for evaluations in (4, 6, 8, 16):
+for evaluations in (4, 6, 8, 12):
     grid = grids.fit(field, evaluations, x_0[:200], solver="ab2")
     errors["ab2, fitted grid"][evaluations] = error(solver="ab2", grid=grid)
     for name in ("euler", "heun", "ab2"):
         errors[f"{name}, uniform"][evaluations] = error(solver=name, evaluations=evaluations)
-tuned = pl.tune(field, 4, target=(x_0[:500], x_1[:500]), samples=400, iterations=8)
+tuned = pl.tune(field, 4, target=(x_0[:300], x_1[:300]), samples=250, iterations=6)
 errors["fitted solver"] = {4: error(solver=tuned)}
 for name, found in errors.items():
     print(f"error at 4 evaluations, {name}: {found[4]:.3f}")

@@ -13,7 +13,7 @@ import pathline as pl
 
 means = torch.tensor([[0.0, 1.2], [-1.0, -0.6], [1.0, -0.6]], dtype=torch.float64)
 field = pl.testing.oracles.gaussian_mixture(means, 0.5, None, pl.AffinePath(pl.Linear()), labels=torch.arange(3))
-x_0 = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+x_0 = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def by_hand(scale):

@@ -221,6 +221,24 @@ def test_ab_weights_are_the_classical_ones() -> None:
     assert corrected.weights == pytest.approx([w / 192 for w in (9, 19, -5, 1)], abs=1e-14)
 
 
+def test_nodes_too_close_together_are_left_out() -> None:
+    """On steps that grow tenfold four nodes would weigh the past by thousands; what is used is a tame lower order."""
+    grid = torch.tensor([0.0, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0], dtype=torch.float64)
+    field, x = mixture(LINEAR), normal(16, 2)
+    solver = pl.SOLVERS["ab4"]
+    for move in solver.plan(Bound(field), grid, None):
+        weights = torch.tensor(move.predict.weights)
+        nodes = int((weights != 0.0).sum())
+        assert weights.abs().sum() <= solver.largest**nodes * weights.sum() * (1.0 + 1e-9)
+    equal = solver.plan(Bound(field), torch.linspace(0, 1, 9, dtype=torch.float64), None)[-1]
+    assert all(w != 0.0 for w in equal.predict.weights)
+    exact = pl.integrate(field, x, "rk4", torch.linspace(0, 1, 101))
+    wild = pl.integrate(field, x, replace(solver, largest=math.inf), grid)
+    assert float((pl.integrate(field, x, solver, grid) - exact).pow(2).mean()) < 0.1 * float(
+        (wild - exact).pow(2).mean()
+    )
+
+
 def test_rows_must_be_constant() -> None:
     with pytest.raises(ValueError, match="row must be constant in time"):
         Multistep(pl.V, LOG_SNR, 2)

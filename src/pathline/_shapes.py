@@ -51,13 +51,10 @@ def check_time(t: "Tensor | float", x: Tensor, name: str = "t") -> Tensor:
         )
     if t.ndim > 1 or (t.ndim == 1 and t.shape[0] != x.shape[0]):
         raise ValueError(
-            f"{name} must have shape () or ({x.shape[0]},) for a state of shape {tuple(x.shape)}, "
-            f"got {tuple(t.shape)}"
+            f"{name} must have shape () or ({x.shape[0]},) for a state of shape {tuple(x.shape)}, got {tuple(t.shape)}"
         )
     if t.device.type == "cpu" and t.numel() and not t.requires_grad:
         low, high = torch.aminmax(t.detach())
         if not (low >= 0.0 and high <= 1.0):  # written so that NaN fails too
-            raise ValueError(
-                f"{name} must lie in [0, 1] (0 is noise, 1 is data), got values from {low:g} to {high:g}"
-            )
+            raise ValueError(f"{name} must lie in [0, 1] (0 is noise, 1 is data), got values from {low:g} to {high:g}")
     return t

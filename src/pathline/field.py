@@ -103,9 +103,7 @@ class Field(BaseField):
                 "lambda x, t, **cond: model(x, t, **cond).sample"
             )
         if value.shape != x_t.shape:
-            raise ValueError(
-                f"net must return the shape of x_t, {tuple(x_t.shape)}, got {tuple(value.shape)}"
-            )
+            raise ValueError(f"net must return the shape of x_t, {tuple(x_t.shape)}, got {tuple(value.shape)}")
         return self.path.read(x_t, t, prediction, value)
 
     def reads(self) -> Callable[..., Any] | None:

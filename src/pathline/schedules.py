@@ -154,9 +154,7 @@ class Trig(Schedule):
         return Coefs(alpha, sigma, half * sigma, -half * alpha)
 
     def t_of_logsnr(self, logsnr: Tensor) -> Tensor:
-        return torch.atan2(torch.exp(logsnr.clamp(max=0.0)), torch.exp((-logsnr).clamp(max=0.0))) * (
-            2.0 / math.pi
-        )
+        return torch.atan2(torch.exp(logsnr.clamp(max=0.0)), torch.exp((-logsnr).clamp(max=0.0))) * (2.0 / math.pi)
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,7 @@ def logit_normal(mean: float = 0.0, std: float = 1.0) -> TimeLaw:
     Same sign as "Back to Basics"; SD3 counts time backwards, so its mean m is -m here.
     """
     _positive("std", std)
-    return TimeLaw(
-        lambda u: torch.sigmoid(mean + std * torch.special.ndtri(u)), f"logit_normal({mean:g}, {std:g})"
-    )
+    return TimeLaw(lambda u: torch.sigmoid(mean + std * torch.special.ndtri(u)), f"logit_normal({mean:g}, {std:g})")
 
 
 def mode(scale: float = 1.29) -> TimeLaw:
@@ -94,9 +92,7 @@ def _beta_table(a: float, b: float, nodes: int = 8193) -> tuple[Tensor, Tensor]:
     middle = 0.5 * (angle[1:] + angle[:-1])
 
     def density(x: Tensor) -> Tensor:
-        return torch.sin(x) ** (2.0 * a - 1.0) * torch.sin(0.5 * math.pi - x).clamp(min=0.0) ** (
-            2.0 * b - 1.0
-        )
+        return torch.sin(x) ** (2.0 * a - 1.0) * torch.sin(0.5 * math.pi - x).clamp(min=0.0) ** (2.0 * b - 1.0)
 
     cells = (density(angle[1:]) + density(angle[:-1]) + 4.0 * density(middle)) / 6.0  # Simpson on each cell
     cdf = torch.cat([cells.new_zeros(1), torch.cumsum(cells, 0)])

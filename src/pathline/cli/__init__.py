@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("pathline.cli.tune", "fit a solver to a run: the same quality in fewer evaluations"),
     "compare": ("pathline.cli.compare", "which solver for which budget of evaluations, on a run"),
     "plot": ("pathline.cli.plot", "pictures of a run: samples, trajectories, field, loss"),
+    "verify": ("pathline.cli.verify", "check the theory by numbers, or where in time a run is wrong"),
 }
 """Command -> the module whose ``main(arguments)`` runs it, and its line in the help."""
 

@@ -48,8 +48,7 @@ class CFGField(BaseField):
             raise ValueError("guidance needs a condition to strengthen: give one, e.g. y=labels")
         none = null_conditions(cond, self.guidance.null)
         both = {
-            name: torch.cat([none[name], value]) if isinstance(value, Tensor) else value
-            for name, value in cond.items()
+            name: torch.cat([none[name], value]) if isinstance(value, Tensor) else value for name, value in cond.items()
         }
         times = torch.cat([t, t]) if t.ndim else t
         value = self.field.evaluate(torch.cat([x_t, x_t]), times, **both).value

@@ -126,9 +126,7 @@ class Matching:
         cond = {} if cond is None else cond
         return x_0, t, cond if y is None else {**cond, "y": self._drop(y, x_1, generator)}
 
-    def pair(
-        self, field: BaseField, x_0: Tensor, x_1: Tensor, t: Tensor, **cond: Any
-    ) -> tuple[Tensor, Tensor, Coefs]:
+    def pair(self, field: BaseField, x_0: Tensor, x_1: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor, Coefs]:
         """What the network returns at (x_t, t), what it should return, and the coefficients there."""
         coefs = self.path.coefs(t, x_1)
         x_t = combine(coefs.alpha, x_1, coefs.sigma, x_0)

@@ -49,9 +49,7 @@ def inverse_variance(clip: float = 0.05) -> Weight:
     """1/max(sigma, clip)² on the data error: on the linear path, velocity loss for data prediction (T18)."""
     if not clip > 0.0:
         raise ValueError(f"clip must be positive, got {clip}")
-    return Weight(
-        lambda c: torch.as_tensor(c.sigma).clamp(min=clip) ** -2, DATA, f"inverse_variance({clip:g})"
-    )
+    return Weight(lambda c: torch.as_tensor(c.sigma).clamp(min=clip) ** -2, DATA, f"inverse_variance({clip:g})")
 
 
 WEIGHTS: dict[str, Callable[..., Weight]] = {

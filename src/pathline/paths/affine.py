@@ -20,9 +20,7 @@ class AffineEstimate(Estimate):
 
     __slots__ = ("_coefs", "_path", "prediction", "t", "value", "x_t")
 
-    def __init__(
-        self, path: "AffinePath", x_t: Tensor, t: Tensor, prediction: Prediction, value: Tensor
-    ) -> None:
+    def __init__(self, path: "AffinePath", x_t: Tensor, t: Tensor, prediction: Prediction, value: Tensor) -> None:
         self._path, self.x_t, self.t, self.prediction, self.value = path, x_t, t, prediction, value
         self._coefs: Coefs | None = None
 
@@ -61,9 +59,7 @@ class AffinePath(Path):
             return coefs
         return Coefs(*(c.to(x.dtype) if isinstance(c, Tensor) else c for c in coefs))
 
-    def sample(
-        self, x_0: Tensor, x_1: Tensor, t: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def sample(self, x_0: Tensor, x_1: Tensor, t: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         coefs = self.coefs(t, x_1)
         return combine(coefs.alpha, x_1, coefs.sigma, x_0)
 

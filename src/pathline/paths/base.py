@@ -45,9 +45,7 @@ class Path(ABC):
     """A family of conditional paths with a tractable target (T8)."""
 
     @abstractmethod
-    def sample(
-        self, x_0: Tensor, x_1: Tensor, t: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def sample(self, x_0: Tensor, x_1: Tensor, t: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """x_t ~ p_t(. | x_0, x_1), shape of x_1."""
 
     @abstractmethod

@@ -25,8 +25,9 @@ from pathline.predictions import Prediction
 from pathline.schedules import Coefs, Linear, Schedule
 from pathline.solvers.base import eager_inference
 
-NO_NOISE = 1e-6
-"""sigma/alpha below which a state counts as data: a schedule's floor of sigma is no place for a logarithm."""
+NEGLIGIBLE = 1e-6
+"""sigma/alpha below which a state counts as data, and alpha/sigma below which it counts as noise: the floor of a schedule and
+the rounding of a table are no places for a logarithm."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def log_snr_at(schedule: Schedule, t: Tensor) -> Tensor:
     """lambda at times ``t``: -inf without signal, +inf without noise."""
     coefs = schedule(t)
     alpha, sigma = torch.as_tensor(coefs.alpha).to(t), torch.as_tensor(coefs.sigma).to(t)
-    none, full = alpha <= 0.0, sigma <= NO_NOISE * alpha
+    none, full = alpha <= NEGLIGIBLE * sigma, sigma <= NEGLIGIBLE * alpha
     regular = ~(none | full)
     # the values that are replaced must not enter: their gradients would be NaN
     value = torch.log(torch.where(regular, alpha, 1.0)) - torch.log(torch.where(regular, sigma, 1.0))

@@ -36,10 +36,11 @@ def sample(
 ) -> Tensor:
     """Samples of the data, (B, ...), from Gaussian noise of shape (B, ...) or from given source points ``x_0``.
 
-    ``steps`` (the solver's default if nothing is said: 32, or 1 for an adaptive one) or a budget of field ``evaluations``
-    spaces the time law ``grid`` (uniform); a tensor of times is taken as it is. ``guidance`` is a function from field to field, or a number for classifier-free
-    guidance. ``seeds``, one per sample, make sample i independent of the batch around it, on every device; else
-    ``generator`` draws. ``cond`` are the network's conditions, one row per sample; an integer counts for all.
+    ``steps`` (the solver's default if nothing is said: 32, or 1 for an adaptive one) or a budget of field
+    ``evaluations`` spaces the time law ``grid`` (uniform); a tensor of times is taken as it is. ``guidance`` is a
+    function from field to field, or a number for classifier-free guidance. ``seeds``, one per sample, make sample i
+    independent of the batch around it, on every device; else ``generator`` draws. ``cond`` are the network's
+    conditions, one row per sample; an integer counts for all.
 
     A path that stops short of sigma = 0 (EDM, VE, DDPM tables) ends with one more evaluation, the jump to the data
     prediction. A network whose prediction says nothing about the velocity at t = 0 (noise prediction on a path without
@@ -96,9 +97,7 @@ def choose_grid(
 ) -> Tensor:
     """The times to visit; of a budget, one evaluation is kept for the jump that ends a path which stops short."""
     if steps is not None and evaluations is not None:
-        raise ValueError(
-            f"give steps or evaluations, not both (got steps={steps}, evaluations={evaluations})"
-        )
+        raise ValueError(f"give steps or evaluations, not both (got steps={steps}, evaluations={evaluations})")
     if grid is not None and not isinstance(grid, TimeLaw):
         if steps is not None or evaluations is not None:
             raise ValueError("a grid of times fixes the number of steps: give steps or evaluations no value")
@@ -134,9 +133,7 @@ def draw_source(field: BaseField, shape: Sequence[int], noise: Noise) -> Tensor:
     """x_0 ~ N(0, I) where the network lives: on its device, in its dtype (float32 for half precision)."""
     shape = tuple(shape)
     if len(shape) < 2 or any(not isinstance(n, int) or n < 1 for n in shape):
-        raise ValueError(
-            f"shape must be (batch, ...) of positive integers with at least two axes, got {shape}"
-        )
+        raise ValueError(f"shape must be (batch, ...) of positive integers with at least two axes, got {shape}")
     weights = [p for module in field.modules() for p in module.parameters()]
     device = weights[0].device if weights else torch.device("cpu")
     dtype = torch.float64 if weights and weights[0].dtype == torch.float64 else torch.float32

@@ -31,10 +31,10 @@ class Draw(NamedTuple):
 
     t: float
     s: float
-    mean: Combination | None
-    """From the state and past data predictions; None where log-SNR is infinite, and then from the parts below."""
-    parts: tuple[float, float]
-    """Weights of D and E."""
+    mean: Combination
+    """From the state and past data predictions."""
+    noise: float
+    """Weight of E, which only a state without noise does not contain."""
     spread: float
     """Weight of the fresh noise."""
 
@@ -85,10 +85,9 @@ class SDEMultistep(Solver):
         draw = self._draw(field, times, s, chain)
         estimate = field(x, t)
         values = (estimate.read(DATA), *chain.values)[: self.nodes]
-        if draw.mean is None:
-            x_s = draw.parts[0] * values[0] + draw.parts[1] * estimate.noise
-        else:
-            x_s = draw.mean.of(x, values)
+        x_s = draw.mean.of(x, values)
+        if draw.noise != 0.0:
+            x_s = x_s + draw.noise * estimate.noise
         if draw.spread != 0.0:
             x_s = x_s.add(chain.noise.normal(x, t, s), alpha=draw.spread)
         return x_s, Chain(chain.noise, chain.plan, chain.index + 1, times, values)
@@ -122,13 +121,16 @@ class SDEMultistep(Solver):
 
         back, valid = past_nodes(self.nodes, finite, regular)
         weights = alpha[1:, None] * node_weights(worth, lam[back], valid, start, stop, self.moment)
-        scale = sigma[1:] / torch.where(sigma > 0.0, sigma, 1.0)[:-1] * kept
+        old = sigma[1:] * kept  # of E
+        scale = torch.where(sigma[:-1] > 0.0, old / torch.where(sigma > 0.0, sigma, 1.0)[:-1], 0.0)
+        # one node, and the only one where log-SNR is infinite: alpha_s D + sigma_s k E with E = (x - alpha_t D)/sigma_t
+        alone = torch.zeros_like(weights)
+        alone[:, 0] = alpha[1:] - scale * alpha[:-1]
+        weights = torch.where(regular[:, None], weights, alone)
+        noise = torch.where(sigma[:-1] > 0.0, 0.0, old)
         spread = sigma[1:] * torch.sqrt((1.0 - kept**2).clamp(min=0.0))
-        rows = zip(*map(numbers, (grid[:-1], grid[1:], scale, weights, alpha[1:], sigma[1:] * kept, spread, regular)))
-        return tuple(
-            Draw(t, s, Combination(c, tuple(w)) if is_regular else None, (a, b), z)
-            for t, s, c, w, a, b, z, is_regular in rows
-        )
+        rows = zip(*map(numbers, (grid[:-1], grid[1:], scale, weights, noise, spread)))
+        return tuple(Draw(t, s, Combination(c, tuple(w)), e, z) for t, s, c, w, e, z in rows)
 
     def _renewal(self, schedule: Schedule, grid: Tensor, log_snr: Tensor, regular: Tensor) -> Tensor:
         """rho of each step: taken at the middle of its log-SNR, so that a varying one keeps second order."""

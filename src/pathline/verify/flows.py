@@ -144,12 +144,12 @@ def _orders(solvers: Mapping[str, tuple[Solver, int]]) -> Outcome:
             errors = [float((integrate(field, start, solver, g) - truth).square().mean().sqrt()) for g in grids]
             readings.append(order(f"{name}, {kind}", sizes, errors, power))
             curves.setdefault(name, errors)
-    slopes = [power for _, power in solvers.values()]
-    return Outcome(readings=tuple(readings), arrays={"steps": sizes, "curves": curves, "slopes": slopes})
+    lines = [(name, sizes, curves[name], power) for name, (_, power) in solvers.items()]
+    return Outcome(readings=tuple(readings), arrays={"lines": lines})
 
 
 def _draw_orders(axes: Any, outcome: Outcome) -> None:
-    style.orders(axes, outcome.arrays["steps"], outcome.arrays["curves"], outcome.arrays["slopes"])
+    style.rates(axes, outcome.arrays["lines"])
 
 
 _LATE = RungeKutta(Tableau(((), (1.0,)), (0.5, 0.5), (0.0, 0.0)), 2)

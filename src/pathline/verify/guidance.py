@@ -11,6 +11,7 @@ from pathline.guidance import CFG
 from pathline.objectives import Matching
 from pathline.paths import AffinePath
 from pathline.predictions import DATA, NOISE, SCORE, VELOCITY, Prediction
+from pathline.solvers import integrate
 from pathline.solvers.sde import eta_at
 from pathline.testing import oracles
 from pathline.testing.oracles import GaussianMixture
@@ -59,7 +60,7 @@ def _free(guide: Guide) -> Outcome:
                     worst[space] = max(worst[space], gap(guided.read(space), truth))
         readings += [bound(f"guided {space}, {name}", error, 1e-9) for space, error in worst.items()]
     readings += [_dropped(prediction) for prediction in (VELOCITY, DATA)]
-    return Outcome(readings=tuple(readings), arrays=_arrows(guide(_labelled(LINEAR), 2.5)))
+    return Outcome(readings=tuple(readings), arrays={"samples": _samples(guide)})
 
 
 def _dropped(prediction: Prediction, n: int = 30_000) -> Reading:
@@ -84,23 +85,20 @@ def _dropped(prediction: Prediction, n: int = 30_000) -> Reading:
     return bound(f"dropped labels train both fields ({prediction}), standard errors", float(z.abs().max()), 4.5)
 
 
-def _arrows(field: BaseField) -> dict[str, Any]:
-    """A grid of states with guided and unguided velocities of class 0."""
-    axis = torch.linspace(-3.0, 3.0, 13, dtype=torch.float64)
-    x = torch.cartesian_prod(axis, axis)
-    y = torch.zeros(len(x), dtype=torch.int64)
-    return {"x": x, "plain": _labelled(LINEAR)(x, 0.6, y=y).velocity, "guided": field(x, 0.6, y=y).velocity}
+def _samples(guide: Guide) -> dict[float, Tensor]:
+    """Samples of the first class at three weights, from the same noise."""
+    x_0, y = torch.randn(250, 2, generator=generator(3), dtype=torch.float64), torch.zeros(250, dtype=torch.int64)
+    grid = torch.linspace(0.0, 1.0, 25, dtype=torch.float64)
+    return {w: integrate(guide(_labelled(LINEAR), w), x_0, "heun", grid, y=y) for w in (0.0, 1.0, 2.5)}
 
 
-def _draw_arrows(axes: Any, outcome: Outcome) -> None:
-    x = outcome.arrays["x"]
-    for name, colour in (("plain", style.PALE), ("guided", style.RIGHT)):
-        u = outcome.arrays[name]
-        axes.quiver(x[:, 0], x[:, 1], u[:, 0], u[:, 1], color=colour, label=name, width=0.004)
-    axes.scatter(_MEANS[:2, 0], _MEANS[:2, 1], color=style.SECOND, s=30, zorder=3)
-    axes.scatter(_MEANS[2:, 0], _MEANS[2:, 1], color=style.WRONG, s=12, zorder=3)
-    axes.legend(fontsize=7, frameon=True, loc="lower right")
-    style.label(axes, "x", "y", "velocity of one class (yellow) at t = 0.6")
+def _draw_samples(axes: Any, outcome: Outcome) -> None:
+    for (w, x), colour in zip(outcome.arrays["samples"].items(), (style.PALE, style.SECOND, style.RIGHT), strict=True):
+        axes.scatter(x[:, 0], x[:, 1], s=7, color=colour, label=f"w = {w:g}")
+    axes.scatter(_MEANS[:2, 0], _MEANS[:2, 1], marker="x", color=style.INK, s=40, zorder=3)
+    axes.set_aspect("equal")
+    axes.legend(fontsize=7, frameon=False)
+    style.label(axes, "", "", "samples of one class (its means: crosses)")
 
 
 T33 = Check(
@@ -118,7 +116,7 @@ T33 = Check(
         ),
         Mistake(name="the weight of w and 1 - w exchanged", formula=lambda field, w: CFG(1.0 - w)(field)),
     ),
-    draw=_draw_arrows,
+    draw=_draw_samples,
 )
 
 

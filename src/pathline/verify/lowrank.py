@@ -115,6 +115,7 @@ def _draw_low_rank(axes: Any, outcome: Outcome) -> None:
         axes.plot(outcome.arrays["sizes"], curve, "o-", color=colour, label=name, markersize=4)
     axes.set_xscale("log", base=2)
     axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_ylim(bottom=0.0)
     axes.legend(fontsize=7, frameon=False)
     style.label(
         axes, "dimension D of the space", "distance to the plane", "samples of width-8 networks, data in a plane"

@@ -163,11 +163,11 @@ def _orders(method: Solver) -> Outcome:
         ),
         "weak, geometric": _weak(method, curves["weak, geometric"][0]),
     }
-    readings, lines = [], {}
+    readings, lines = [], []
     for name, (counts, truth, tolerance) in curves.items():
         sizes = [1.0 / n for n in counts]
         readings.append(order(name, sizes, errors[name], truth, tolerance))
-        lines[name] = (sizes, errors[name], truth)
+        lines.append((name, sizes, errors[name], truth))
     theta, g, h = 2.0, 1.0, 0.25
     x = torch.zeros(40_000, 1, dtype=torch.float64)
     grid = torch.arange(25, dtype=torch.float64) * h
@@ -178,11 +178,7 @@ def _orders(method: Solver) -> Outcome:
 
 
 def _draw_orders(axes: Any, outcome: Outcome) -> None:
-    for (name, (sizes, errors, power)), colour in zip(outcome.arrays["lines"].items(), style.CYCLE, strict=False):
-        axes.loglog(sizes, errors, "o-", color=colour, label=name, markersize=3.5, linewidth=1.2)
-        axes.loglog(sizes, [errors[0] * (h / sizes[0]) ** power for h in sizes], ":", color=style.INK, linewidth=0.9)
-    axes.legend(fontsize=7, frameon=False)
-    style.label(axes, "step size h", "error at t = 1", "dotted: slopes 1/2 and 1")
+    style.rates(axes, outcome.arrays["lines"], "error at t = 1")
 
 
 class _Unrooted(EulerMaruyama):

@@ -71,12 +71,12 @@ def _semilinear(kernel: Kernel) -> Outcome:
     ]
     sizes, curves = _curves()
     readings += [order(name, sizes, curves[name], power, 0.25) for name, power in _ORDERS.items()]
-    arrays = {"steps": sizes, "curves": curves, "slopes": tuple(_ORDERS.values())}
-    return Outcome(readings=tuple(readings), arrays=arrays)
+    lines = [(name, sizes, curves[name], power) for name, power in _ORDERS.items()]
+    return Outcome(readings=tuple(readings), arrays={"lines": lines})
 
 
 def _draw_orders(axes: Any, outcome: Outcome) -> None:
-    style.orders(axes, outcome.arrays["steps"], outcome.arrays["curves"], outcome.arrays["slopes"])
+    style.rates(axes, outcome.arrays["lines"])
 
 
 T36 = Check(
