@@ -6,7 +6,12 @@ from pathline.train.config import Sampling, TrainConfig
 
 
 def digits(**changes: Any) -> TrainConfig:
-    """A transformer that draws the digit it is asked for, in minutes on two cores."""
+    """A transformer of 316,676 weights that draws the digit it is asked for.
+
+    ``pathline train digits``, seed 0, 500 samples with guidance 1.5, 16 Heun steps, 359 held-out images: class agreement
+    100 % (the judge reads 98.9 % of held-out real digits right); FD (digits-cnn) 1.89 ± 0.14 beside 2.08 ± 0.58 for
+    real data at n = 179; nearest-neighbour ratio 1.06, no copies; recall 0.73 beside 0.90 is the price of the guidance.
+    """
     return TrainConfig(
         data="digits",
         out="runs/digits",
