@@ -177,7 +177,7 @@ PAIR = oracles.gaussian_mixture(torch.tensor([[-1.0], [1.4]]).double(), 0.35, to
 
 
 @pytest.mark.parametrize("solver", [EulerMaruyama, StochasticHeun], ids=lambda s: s.__name__)
-@pytest.mark.parametrize("eta", [*ETAS, 2.0, lambda t: t * (1.0 - t)], ids=str)
+@pytest.mark.parametrize("eta", [*ETAS, 2.0, lambda t: t * (1.0 - t)], ids=[*ETAS, "2", "function"])
 def test_every_eta_has_the_marginals_of_the_flow(eta, solver: Callable[..., Solver]) -> None:
     x_1 = pl.sample(PAIR, (8000, 1), solver=solver(eta=eta), steps=96, generator=seeded()).double()
     assert moments_of(x_1) == pytest.approx(moments_of(PAIR.sample(200_000, 1.0, seeded(1))), abs=0.1)
@@ -245,7 +245,11 @@ def test_noising_coefficients(s: float) -> None:
     assert float(ve.diffusion(x, time)) ** 2 == pytest.approx(2.0 * rate * (0.01 * math.exp(rate * s)) ** 2)
 
 
-@pytest.mark.parametrize("schedule", [pl.VP(), pl.VE(0.01, 5.0), sub_vp(), pl.Linear(), pl.Trig()], ids=repr)
+@pytest.mark.parametrize(
+    "schedule",
+    [pl.VP(), pl.VE(0.01, 5.0), sub_vp(), pl.Linear(), pl.Trig()],
+    ids=["vp", "ve", "sub_vp", "linear", "trig"],
+)
 def test_noising_has_the_marginals_of_its_schedule(schedule: pl.Schedule) -> None:
     """Of N(alpha x_1, sigma²): d log alpha/ds = f and d sigma²/ds = 2 f sigma² + g², slopes by central differences."""
     process, s, h = Noising(schedule), torch.linspace(0.05, 0.95, 19, dtype=torch.float64), 1e-5
