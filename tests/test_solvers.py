@@ -234,7 +234,7 @@ def test_nodes_too_close_together_are_left_out() -> None:
     assert all(w != 0.0 for w in equal.predict.weights)
     exact = pl.integrate(field, x, "rk4", torch.linspace(0, 1, 101))
     wild = pl.integrate(field, x, replace(solver, largest=math.inf), grid)
-    assert float((pl.integrate(field, x, solver, grid) - exact).pow(2).mean()) < 0.1 * float(
+    assert float((pl.integrate(field, x, solver, grid) - exact).pow(2).mean()) < 0.3 * float(
         (wild - exact).pow(2).mean()
     )
 

@@ -1,6 +1,7 @@
 """Multistep solvers: one evaluation a step, past predictions for the order (theory T36, T37)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from pathline._typing import Scalar
 from pathline.field import BaseField
 from pathline.paths.base import Estimate
 from pathline.predictions import DISPLACEMENT, Prediction, combine, conversion
+from pathline.schedules import Schedule
 from pathline.solvers.base import Bound, Noise, Solver, as_time, bind
 from pathline.solvers.exponential import (
     Clock,
@@ -124,53 +126,60 @@ class Multistep(Solver):
         """The moves along ``grid``, float64: numbers, or tensors where the grid asks for gradients."""
         schedule, n = affine_schedule(field.path), len(grid) - 1
         coefs = schedule(grid)
-        d = torch.as_tensor(determinant(self.row, coefs), dtype=torch.float64).expand(n + 1)
-        c = self.clock.at(log_snr_at(schedule, grid))
-        finite = torch.isfinite(c)
-        ends = finite & (d.abs() > 0.0)
-        regular = ends[:-1] & ends[1:]
-        c = torch.where(finite, c, 0.0)
-
-        back, valid = past_nodes(self.nodes, finite, regular)
-        if last is not None:
-            most = (last + torch.arange(n - 1, -1, -1)).clamp(max=self.nodes)
-            valid = valid & (torch.arange(self.nodes) < most[:, None])
-        start, stop = (torch.where(regular, v, 0.5) for v in (c[:-1], c[1:]))
-        worth, safe = density(self.row, self.clock), torch.where(ends, d, 1.0)
-        scale, d_s = safe[1:] / safe[:-1], safe[1:, None]
-        predict = d_s * node_weights(worth, c[back], valid, start, stop, self.moment)
-        for k in range(self.nodes, 1, -1):
-            wild = (valid.sum(1) == k) & (predict.abs().sum(1) > self.largest**k * predict.sum(1).abs())
-            if bool(wild.any()):
-                valid = valid & ~(wild[:, None] & (valid.cumsum(1) == k))
-                predict = d_s * node_weights(worth, c[back], valid, start, stop, self.moment)
-        correct = predict
-        if self.corrector:
-            nodes, full = torch.cat([c[1:, None], c[back]], 1), torch.cat([regular[:, None], valid], 1)
-            correct = d_s * node_weights(worth, nodes, full, start, stop, self.moment)
+        regular, scale, predict, correct = self._table(schedule, grid, last)
         whole = torch.as_tensor(coefs.alpha + coefs.sigma, dtype=torch.float64)
         share = whole[1:] * (coefs.alpha / whole).diff()
-        to_row = (torch.as_tensor(v, dtype=torch.float64) for v in conversion(coefs, field.prediction, self.row))
-
-        scales, predicts, corrects = numbers(scale), numbers(predict), numbers(correct)
+        gains = [torch.as_tensor(v, dtype=torch.float64) for v in conversion(coefs, field.prediction, self.row)]
+        readable = (gains[1].detach().abs() <= READABLE).expand(n + 1).tolist()
+        reads = list(zip(*(numbers(v.expand(n + 1)) for v in gains)))
+        scales, predicts, corrects, steps = (numbers(v) for v in (scale, predict, correct, regular))
         jumps = list(zip(numbers(whole[1:] / whole[:-1]), numbers(share)))
-        reads = list(zip(*(numbers(v.expand(n + 1)) for v in to_row)))
-        moments, steps = grid.tolist(), regular.tolist()
         moves: list[Move] = []
-        for i in range(n):
+        for i, (t, s) in enumerate(pairwise(grid.tolist())):
             redo = i > 0 and self.corrector and steps[i - 1]
-            ahead = (scales[i], tuple(predicts[i])) if steps[i] else (jumps[i][0], (jumps[i][1],))
             moves.append(
                 Move(
-                    t=moments[i],
-                    s=moments[i + 1],
-                    read=reads[i] if abs(float(reads[i][1])) <= READABLE else None,
-                    predict=Combination(*ahead),
+                    t=t,
+                    s=s,
+                    read=reads[i] if readable[i] else None,
+                    predict=Combination(scales[i], tuple(predicts[i]))
+                    if steps[i]
+                    else Combination(jumps[i][0], jumps[i][1:]),
                     jump=not steps[i],
                     correct=Combination(scales[i - 1], tuple(corrects[i - 1])) if redo else None,
                 )
             )
         return tuple(moves)
+
+    def _table(self, schedule: Schedule, grid: Tensor, last: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For each step: whether the formula applies, D_s/D_t, the weights (n, k), and those of its correction (n, k + 1)."""
+        d = torch.as_tensor(determinant(self.row, schedule(grid)), dtype=torch.float64).expand(len(grid))
+        c = self.clock.at(log_snr_at(schedule, grid))
+        finite = torch.isfinite(c)
+        ends = finite & (d.abs() > 0.0)
+        regular = ends[:-1] & ends[1:]
+        c, d = torch.where(finite, c, 0.0), torch.where(ends, d, 1.0)
+        back, valid = past_nodes(self.nodes, finite, regular)
+        if last is not None:
+            most = (last + torch.arange(len(grid) - 2, -1, -1)).clamp(max=self.nodes)
+            valid = valid & (torch.arange(self.nodes) < most[:, None])
+        start, stop = (torch.where(regular, v, 0.5) for v in (c[:-1], c[1:]))
+        worth = density(self.row, self.clock)
+
+        def weights(nodes: Tensor, valid: Tensor) -> Tensor:
+            return d[1:, None] * node_weights(worth, nodes, valid, start, stop, self.moment)
+
+        predict = weights(c[back], valid)
+        for k in range(self.nodes, 1, -1):
+            wild = (valid.sum(1) == k) & (predict.abs().sum(1) > self.largest**k * predict.sum(1).abs())
+            if bool(wild.any()):
+                valid = valid & ~(wild[:, None] & (valid.cumsum(1) == k))
+                predict = weights(c[back], valid)
+        correct = predict
+        if self.corrector:
+            nodes, full = torch.cat([c[1:, None], c[back]], 1), torch.cat([regular[:, None], valid], 1)
+            correct = weights(nodes, full)
+        return regular, d[1:] / d[:-1], predict, correct
 
 
 def _read(field: Bound, estimate: Estimate, row: Prediction, move: Move) -> Tensor:
