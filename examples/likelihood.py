@@ -10,7 +10,6 @@ import torch
 from matplotlib.figure import Figure
 
 import pathline as pl
-from pathline.likelihood import log_prob
 
 field = pl.testing.oracles.eight_gaussians(pl.AffinePath(pl.Linear()))
 x_1 = field.sample(100, 1.0, torch.Generator().manual_seed(0))
@@ -19,19 +18,19 @@ errors = {}
 for name in ("heun", "rk4"):
     errors[name] = {}
     for evaluations in (16, 32, 64):
-        read = log_prob(field, x_1, solver=name, evaluations=evaluations, grid=pl.times.cosine())
+        read = pl.log_prob(field, x_1, solver=name, evaluations=evaluations, grid=pl.times.cosine())
         errors[name][evaluations] = float((read - truth).square().mean().sqrt())
     print(f"RMS error at 32 and 64 evaluations, {name}: {errors[name][32]:.3f} and {errors[name][64]:.3f} nats")
 
 draw = torch.Generator().manual_seed(1)
-probed = log_prob(field, x_1.repeat(20, 1), divergence="hutchinson", solver="heun", steps=16, generator=draw)
-off = probed.reshape(20, 100) - log_prob(field, x_1, solver="heun", steps=16)
+probed = pl.log_prob(field, x_1.repeat(20, 1), divergence="hutchinson", solver="heun", steps=16, generator=draw)
+off = probed.reshape(20, 100) - pl.log_prob(field, x_1, solver="heun", steps=16)
 print(f"one random direction, spread of log p between draws: {off.std(0).mean():.2f} nats")
 print(f"one random direction, mean over all draws less the exact divergence: {off.mean():+.3f} nats")
 print(f"standard error of that mean: {off.std() / off.numel() ** 0.5:.3f} nats")
 
 side = torch.linspace(-7.0, 7.0, 48, dtype=torch.float64)
-logs = log_prob(field, torch.cartesian_prod(side, side), solver="heun", steps=16).reshape(48, 48).T
+logs = pl.log_prob(field, torch.cartesian_prod(side, side), solver="heun", steps=16).reshape(48, 48).T
 with pl.viz.style():
     figure = Figure(figsize=(8.5, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)

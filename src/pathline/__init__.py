@@ -39,11 +39,11 @@ from pathline.times import TIMES, TimeLaw
 
 if TYPE_CHECKING:
     from pathline import data, metrics, nets, testing, train, verify, viz
-    from pathline.train import Trainer, fit
+    from pathline.train import Run, Trainer, fit
 
 
 _LAZY_MODULES = ("data", "metrics", "nets", "testing", "train", "verify", "viz")
-_LAZY_NAMES = {"Trainer": "pathline.train", "fit": "pathline.train"}
+_LAZY_NAMES = {"Run": "pathline.train", "Trainer": "pathline.train", "fit": "pathline.train"}
 
 __all__ = [
     "__version__",
@@ -54,7 +54,7 @@ __all__ = [
     # paths and fields
     "Path", "AffinePath", "Estimate", "BaseField", "Field", "CFG",
     # training
-    "Matching", "TimeLaw", "weights", "fit", "Trainer",
+    "Matching", "TimeLaw", "weights", "fit", "Trainer", "Run",
     # simulation
     "Solver", "Solution", "sample", "solve", "integrate", "tune", "load_solver",
     # likelihood

@@ -17,7 +17,7 @@ from pathline.solvers.base import Bound, Noise, Solver
 from pathline.solvers.integrate import Solution, as_cond, as_solver, check_grid, run
 from pathline.times import TimeLaw
 
-SEED_LIMIT = 2**63
+SEED_LIMIT = 2**32  # all that the CPU generator reads of a seed
 
 
 def sample(
@@ -183,7 +183,7 @@ def _check_seeds(seeds: Sequence[int]) -> list[int]:
     numbers = [int(seed) for seed in seeds]
     for seed in numbers:
         if not 0 <= seed < SEED_LIMIT:
-            raise ValueError(f"seeds must be integers in [0, 2**63), got {seed}")
+            raise ValueError(f"seeds must be integers in [0, 2**32), got {seed}")
     return numbers
 
 

@@ -93,7 +93,7 @@ def figure(report: ModelReport) -> Any:
     )
     panels[0].set_yscale("log")
     lines(panels[1], "|u - u*|/|u*|", ("velocity", "against the exact field of the training data"))
-    panels[1].set_ylim(bottom=0.0)
+    panels[1].set_yscale("log")
     lines(panels[2], "calibration of the data prediction", ("calibration", "slope of x_1 against D, held out"))
     errors = [2.0 * row.calibration_error for row in report.bins]
     panels[2].errorbar(middle, [row.calibration for row in report.bins], errors, fmt="none", color=style.RIGHT, lw=0.8)
