@@ -7,7 +7,7 @@ from pathline.solvers.edm_churn import EDMChurn
 from pathline.solvers.exponential import LOG_SNR, RATIO, SHARE, midpoint_moment, plain_moment
 from pathline.solvers.multistep import Multistep
 from pathline.solvers.runge_kutta import EULER, HEUN, MIDPOINT, RALSTON, RALSTON3, RK4, SSPRK3, RungeKutta
-from pathline.solvers.sde import EulerMaruyama
+from pathline.solvers.sde import EulerMaruyama, StochasticHeun
 from pathline.solvers.sde_multistep import SDEMultistep
 from pathline.solvers.singlestep import Singlestep
 
@@ -48,6 +48,7 @@ SOLVERS: dict[str, Solver] = {
     "dpmpp_3s": Singlestep(DATA, LOG_SNR, ((1 / 3, (0,)), (2 / 3, (0, 1)), (1.0, (0, 2))), 3),
     # stochastic
     "euler_maruyama": EulerMaruyama(),
+    "stochastic_heun": StochasticHeun(),
     "ancestral": SDEMultistep(1),
     "edm_churn": EDMChurn(),
     "sde_dpmpp_2m": SDEMultistep(2, moment=midpoint_moment),
