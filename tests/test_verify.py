@@ -171,11 +171,15 @@ def test_bayes_loss_is_the_loss_of_the_exact_field_with_and_without_labels() -> 
     )
 
 
-def test_bayes_loss_of_data_bounds_a_network_and_falls_with_fewer_points() -> None:
+def test_bayes_loss_of_data_bounds_a_network_and_falls_on_average_with_fewer_points() -> None:
     points = torch.randn(600, 2, generator=generator(5))
-    many = bayes_loss(points, DATA, path=LINEAR, bins=4, n=2000, generator=generator(6))
-    few = bayes_loss(points[:40], DATA, path=LINEAR, bins=4, n=2000, generator=generator(6))
-    assert bool((few.loss < many.loss).all())
+    many = bayes_loss(points, DATA, path=LINEAR, bins=4, n=4000, generator=generator(6))
+    parts = [bayes_loss(part, DATA, path=LINEAR, bins=4, n=400, generator=generator(6)) for part in points.split(60)]
+    few = torch.stack([part.loss for part in parts]).mean(
+        0
+    )  # concave in the distribution, of which parts are a partition
+    assert bool((few < many.loss + 3.0 * many.error).all())
+    assert float(few[3]) < 0.9 * float(many.loss[3])
     population = oracles.gaussian(torch.zeros(2), torch.eye(2), LINEAR)
     x_1 = points[torch.randint(600, (20_000,), generator=generator(7))]
     t = 0.5 + 0.25 * torch.rand(len(x_1), generator=generator(8))

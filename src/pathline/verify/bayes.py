@@ -113,9 +113,9 @@ def bayes_loss(
     """The Bayes-optimal loss of ``prediction`` in each bin of time, from ``n`` draws a bin, t uniform within it.
 
     ``source`` is an oracle, or data (N, ...) with their ``labels`` (N,), which need a ``path``. ``label_dropout`` is the share of draws
-    whose label the network is not told: 1 for a network without labels. For training data the result bounds the
-    training loss of every network; the loss on other data may lie below it, for that posterior knows only the training
-    points. A part of the data gives a lower, still valid bound: fewer points are easier to tell apart.
+    whose label the network is not told: 1 for a network without labels. For training data the result bounds the training loss
+    of every network. It is concave in the distribution, so over the choice of a part of the data it is lower on average:
+    fewer points are easier to tell apart.
     """
     oracle, edges = as_oracle(source, path, labels), time_edges(bins)
     losses = []

@@ -243,7 +243,7 @@ def on_fresh_data(
         "calibration_error": float(v["missed"].std() / v["bold"].mean() / len(v["bold"]) ** 0.5),
         "continuity": continuity_residual(v["residual"], v["flux"]),
         "stein": float(v["stein"].mean() / v["pull"].mean()),
-        "asymmetry": float((v["odd"].square().mean() / v["even"].square().mean()).sqrt()),
+        "asymmetry": float((v["odd"].square().mean() / v["even"].square().mean().clamp(min=1e-30)).sqrt()),
     }
 
 
@@ -265,6 +265,8 @@ def antisymmetry(
     with torch.enable_grad():
         point = x_t.detach().requires_grad_(True)
         data = field.evaluate(point, t, **cond).read(DATA)
+        if not data.requires_grad:  # it does not depend on x
+            return torch.zeros_like(t), torch.zeros_like(t)
         (back_v,) = torch.autograd.grad(data, point, v, retain_graph=True)
         (back_w,) = torch.autograd.grad(data, point, w)
     one, other = _dot(back_v, w), _dot(back_w, v)
