@@ -28,6 +28,8 @@ from pathline.times import TimeLaw
 
 LOG_2PI = math.log(2.0 * math.pi)
 PROBE = "_probe"
+FINE = 48
+"""Intervals from which a quadrature of degree 5 pays: on coarser grids it oscillates where a flow turns quickly."""
 
 
 def log_prob(
@@ -170,12 +172,12 @@ def _quadrature(
 def quadrature_weights(times: Tensor) -> Tensor:
     """Weights w with sum_i w_i f(t_i) = int f dt from times[0] to times[-1], float64.
 
-    On each interval f is the polynomial through its nearest times: of degree 3, of degree 5 on grids of 24 intervals or more;
+    On each interval f is the polynomial through its nearest times: of degree 3, of degree 5 on grids of `FINE` intervals or more;
     exact for polynomials of that degree on any grid.
     """
     times = times.detach().double().cpu()
     n = len(times) - 1
-    degree = min(n, 3 if n < 24 else 5)
+    degree = min(n, 3 if n < FINE else 5)
     first = (torch.arange(n) - (degree - 1) // 2).clamp(0, n - degree)
     stencil = first[:, None] + torch.arange(degree + 1)
     half = 0.5 * times.diff()[:, None]
