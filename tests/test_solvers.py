@@ -13,10 +13,10 @@ from torch import Tensor
 import pathline as pl
 from pathline.predictions import DATA, DISPLACEMENT, NOISE, VELOCITY
 from pathline.solvers import LOG_SNR, RATIO, SHARE, Bound, EDMChurn, Multistep, Noise, SDEMultistep, Singlestep, grids
-from pathline.solvers.adaptive import DOPRI5, TSIT5
 from pathline.solvers.exponential import density, node_weights
 from pathline.solvers.integrate import run
-from pathline.solvers.unroll import unroll
+from pathline.solvers.pairs import DOPRI5, TSIT5
+from pathline.solvers.unrolled import unroll
 from pathline.testing import laws, oracles
 
 PATHS = {

@@ -29,7 +29,9 @@ def as_fitted(times: Tensor, rows: list[Tensor]) -> NonStationary:
 @pytest.mark.parametrize(("order", "name"), [(1, "euler"), (2, "ab2"), (3, "ab3")])
 def test_adams_bashforth_is_contained(order: int, name: str) -> None:
     """The rows of b derived from the times reproduce the multistep solver of the registry on the linear path."""
-    r = torch.linspace(0.0, 1.0, 8, dtype=torch.float64)[:-1] ** 1.3
+    r = torch.linspace(0.0, 1.0, 8, dtype=torch.float64)[
+        :-1
+    ]  # steps that grow fast would make the classical one leave nodes out
     fitted = as_fitted(r, adams_bashforth(r, torch.zeros(()).double(), order))
     field = oracles.eight_gaussians(LINEAR)
     grid = torch.cat([r, torch.ones(1).double()])

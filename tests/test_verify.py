@@ -318,6 +318,14 @@ def test_a_picture_gets_the_name_of_its_check(capsys, tmp_path, monkeypatch) -> 
     assert (tmp_path / "T12.png").is_file()
 
 
+def test_without_an_argument_everything_is_checked(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(verify, "CHECKS", {name: CHECKS[name] for name in ("T12", "T21")})
+    assert cli.main(["verify"]) == 0
+    out = capsys.readouterr().out
+    assert "T12" in out
+    assert "2 of 2 checks passed" in out
+
+
 def test_a_failed_check_exits_with_1(capsys, monkeypatch) -> None:
     monkeypatch.setitem(CHECKS, "T12", broken())
     assert cli.main(["verify", "T12", "T17"]) == 1

@@ -62,9 +62,9 @@ _OWN_NAME = "."
 def _named_plot(words: list[str]) -> list[str]:
     """``--plot`` without a value gets one that stands for the default name."""
     named = []
-    for word, after in zip(words, [*words[1:], "--"], strict=True):
+    for place, word in enumerate(words):
         named.append(word)
-        if word == "--plot" and after.startswith("--"):
+        if word == "--plot" and (place + 1 == len(words) or words[place + 1].startswith("--")):
             named.append(_OWN_NAME)
     return named
 

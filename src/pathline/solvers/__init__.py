@@ -15,7 +15,7 @@ from pathline.solvers.sde import EulerMaruyama, StochasticHeun
 from pathline.solvers.sde_multistep import SDEMultistep
 from pathline.solvers.singlestep import Singlestep
 from pathline.solvers.tuning import tune
-from pathline.solvers.unroll import unroll
+from pathline.solvers.unrolled import unroll
 
 __all__ = [
     "Adaptive", "Bound", "Clock", "Counts", "EDMChurn", "EulerMaruyama", "LOG_SNR", "Multistep", "Noise", "NonStationary",

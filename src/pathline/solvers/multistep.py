@@ -68,8 +68,9 @@ class Multistep(Solver):
     number of nodes of the last step of a grid, one more for each step before it. ``moment`` see `node_weights`.
     k nodes are used where the absolute values of their weights add up to at most ``largest``^k times the weights' sum
     (at equal steps 2, 3.7 and 6.7 times for 2, 3 and 4 nodes): after much shorter steps one node less is nearer to the truth.
-    Published solvers use all, ``largest`` = inf; at 6 to 20 evaluations on 60 mixtures, schedules and grids the bound halves
-    the error of the third-order ones and never costs more than a few per cent.
+    Published solvers use all, ``largest`` = inf. Over 60 pairs of a mixture and a schedule with a grid, the bound takes a quarter
+    off the error (geometric mean) of three nodes in log-SNR at 6 and 10 evaluations and a fifth to a third off that of AB4;
+    it costs AB3 7 %.
 
     Where the clock or x/D is infinite (log-SNR at either end, noise where alpha = 0) the step is that of one node, DDIM, which is
     the same for every row and is taken with the displacement, finite everywhere; nodes at infinity drop out, and nodes too
@@ -82,7 +83,7 @@ class Multistep(Solver):
     corrector: bool = False
     moment: Moment | None = None
     last: int | None = None
-    largest: float = 1.7
+    largest: float = 1.75
     one_step: bool = False
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from pathline._errors import lookup
 from pathline.verify.algebra import T17, T18, T20
 from pathline.verify.base import Check, Mistake, Outcome, Reading, Result, run_check
 from pathline.verify.bayes import BayesLoss, bayes_loss, bayes_objective
+from pathline.verify.conditional import T11, T12
 from pathline.verify.density import T7
 from pathline.verify.family import T14, T15
 from pathline.verify.flows import T1, T2, T4
@@ -19,7 +20,7 @@ from pathline.verify.guidance import T33, T35
 from pathline.verify.lowrank import T19
 from pathline.verify.matching import T13
 from pathline.verify.model import ModelReport, TimeBin, verify_model
-from pathline.verify.paths import T8, T9, T10, T11, T12
+from pathline.verify.paths import T8, T9, T10
 from pathline.verify.posterior import T16
 from pathline.verify.schedules import T21, T22, T23, T24, T25
 from pathline.verify.sdes import T3, T5, T6
