@@ -22,6 +22,7 @@ for schedule in (pl.Linear(), pl.Trig(), pl.Cosine()):
         x = field.sample(500, t, torch.Generator().manual_seed(0))
         together = field(x, t).velocity + b * field.class_score(x, t, 0)
         worst = max(worst, float((together - field(x, t, y=0).velocity).abs().max()))
+assert worst < 1e-10
 print(f"largest difference between u(x) + b grad log p(y | x) and u(x | y): {worst:.0e}")
 
 field = pl.testing.oracles.gaussian_mixture(means, 0.5, None, pl.AffinePath(pl.Linear()), labels=torch.arange(3))

@@ -35,6 +35,7 @@ def residual(velocity):
 
 right = residual(lambda estimate: estimate.velocity)
 wrong = residual(lambda estimate: estimate.coefs.dalpha * estimate.data)
+assert right.abs().max() < 1e-6 < 0.1 < wrong.abs().max()
 print(f"largest residual with u = alpha' D + sigma' E: {right.abs().max():.0e}")
 print(f"largest residual with u = alpha' D: {wrong.abs().max():.1f}")
 

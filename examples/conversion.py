@@ -19,6 +19,7 @@ for name, prediction in pl.PREDICTIONS.items():
     value = estimate.read(prediction)
     back = linear.read(x_t, moment, prediction, value)
     error = (back.velocity - estimate.velocity).abs().max()
+    assert error < 1e-10
     print(f"{name}: ({value[0, 0]:+.3f}, {value[0, 1]:+.3f}), velocity from it alone off by {error:.0e}")
 
 t = torch.linspace(0.005, 0.995, 199, dtype=torch.float64)

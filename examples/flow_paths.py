@@ -17,7 +17,9 @@ x_0 = torch.randn(40, 1, generator=torch.Generator().manual_seed(0), dtype=torch
 solution = pl.solve(field, x_0, solver="rk4", steps=200)
 back = pl.integrate(field, solution.x, "rk4", solution.times.flip(0))
 
-print(f"pairs of neighbours that cross: {int((solution.trajectory.diff(dim=1) <= 0).any(0).sum())} of 39")
+crossings = int((solution.trajectory.diff(dim=1) <= 0).any(0).sum())
+assert crossings == 0
+print(f"pairs of neighbours that cross: {crossings} of 39")
 print(f"largest distance from the start after forth and back: {(back - x_0).abs().max():.0e}")
 
 ax = pl.viz.phase_portrait(solution, background=field)

@@ -39,6 +39,7 @@ with pl.viz.style():
                 panel.hist(x[:, 0].numpy(), bins=80, range=(-6.0, 6.0), density=True, color=pl.viz.PALETTE[5])
                 panel.plot(grid, law.log_prob(grid[:, None]).exp().mean(1), color="black")
                 panel.set(title=f"$t = {t:g}$", xlabel="$x$", ylim=(0.0, 0.7))
+    assert worst < 1.63 / len(x) ** 0.5
     print(f"largest distance of the distribution functions: {worst:.3f}")
     print(f"what chance alone allows at 20,000 particles (99 %): {1.63 / len(x) ** 0.5:.3f}")
     pl.viz.save(figure, sys.argv[1] if len(sys.argv) > 1 else "runs/figures/fokker_planck.png")

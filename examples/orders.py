@@ -30,7 +30,9 @@ for name in ("euler", "heun", "rk4"):
         solution = pl.solve(field, x_0, solver=solver, steps=steps)
         errors[name][solution.evaluations] = float((solution.x - low).pow(2).mean().sqrt())
     last = list(errors[name].values())[-2:]
-    print(f"order of {name}, from the last doubling: {torch.tensor(last[0] / last[1]).log2():.2f}")
+    order = float(torch.tensor(last[0] / last[1]).log2())
+    assert abs(order - solver.order) < 0.2
+    print(f"order of {name}, from the last doubling: {order:.2f}")
 
 ax = pl.viz.error_curve(errors, orders=(1, 2, 4))
 pl.viz.save(ax, sys.argv[1] if len(sys.argv) > 1 else "runs/figures/orders.png")

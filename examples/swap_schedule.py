@@ -36,5 +36,6 @@ with pl.viz.style():
     right.set(xlabel="$\\lambda = \\log(\\alpha/\\sigma)$", ylabel="$x_t / \\sqrt{\\alpha^2 + \\sigma^2}$")
     left.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     off = (torch.stack(ends) - ends[0]).abs().max()
+    assert off < 1e-5
     print(f"largest difference between the scaled paths of two schedules: {off:.0e}")
     pl.viz.save(figure, sys.argv[1] if len(sys.argv) > 1 else "runs/figures/swap_schedule.png")

@@ -31,6 +31,7 @@ theirs = {w: by_hand(w) for w in typed}
 for w in typed:
     print(f"mean height at {w:g}, as w and as w': {ours[w][:, 1].mean():.2f} and {theirs[w][:, 1].mean():.2f}")
 worst = max(float((theirs[w] - ours[w + 1.0]).abs().max()) for w in typed)
+assert worst < 1e-10
 print(f"largest difference between w' and w = 1 + w': {worst:.0e}")
 
 with pl.viz.style():

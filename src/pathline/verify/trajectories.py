@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -40,7 +40,8 @@ def sampled_paths(
     """Paths of the model from noise, with labels as in the data."""
     chosen = torch.randperm(len(data), generator=draws)[:n]
     x_0 = torch.randn(len(chosen), *data.shape[1:], generator=draws, dtype=data.dtype).to(data.device)
-    solution = solve(field, x_0, solver=solver, steps=steps, record=True, **({} if y is None else {"y": y[chosen]}))
+    cond: dict[str, Any] = {} if y is None else {"y": y[chosen]}
+    solution = solve(field, x_0, solver=solver, steps=steps, record=True, **cond)
     states = torch.as_tensor(solution.trajectory)
     return Paths(times=solution.times, states=states, evaluations=solution.evaluations)
 
