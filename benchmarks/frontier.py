@@ -30,7 +30,7 @@ from pathline.testing import oracles
 LINEAR = pl.AffinePath(pl.Linear())
 BUDGETS = (4, 5, 6, 8, 10, 16, 32, 64)
 TUNED_UP_TO = 8
-SHORTLIST = ("ab2", "ab3", "abm2", "abm3", "unipc3", "ralston3", "rk4")
+SHORTLIST = ("abm1", "abm2", "abm3", "abm4", "ab2", "ab3", "unipc3", "ralston3", "rk4")
 
 
 @dataclass(frozen=True)

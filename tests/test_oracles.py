@@ -362,3 +362,11 @@ def test_dtype_follows_the_state(name: str, dtype: torch.dtype) -> None:
 def test_mistakes_are_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_empirical_field_has_gradients_after_sampling_in_another_dtype() -> None:
+    """What is kept from a solve without gradients must not stand in the way of a later gradient."""
+    field = oracles.empirical(torch.randn(20, 3).double(), pl.AffinePath(pl.Linear()), std=0.1)
+    x = pl.sample(field, torch.randn(4, 3), steps=3).requires_grad_()
+    field(x, 0.5).data.sum().backward()
+    assert x.grad is not None

@@ -54,13 +54,13 @@ def main(words: "list[str]") -> None:
 
 def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
     """For each budget and solver its best grid: RMS error, and sliced W2 of the samples to data that were held out."""
-    from pathline.cli.tune import SOLVERS as FOLDER
     from pathline.guidance import guide
     from pathline.metrics import sliced_wasserstein2
     from pathline.solvers import Noise, load_solver
     from pathline.solvers.frontier import endpoint, ranking, reference, rms
     from pathline.solvers.integrate import bar
     from pathline.solvers.sampling import draw_source, evaluating
+    from pathline.train.run import SOLVER_FILES
 
     field, n = run.field, arguments.samples
     weight = run.arguments(guidance=arguments.guidance)["guidance"]
@@ -89,7 +89,7 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
                 if c.solver_name not in seen:
                     seen.add(c.solver_name)
                     add(budget, c.solver_name, c.grid_name, endpoint(field, x_0, c.solver, c.grid, cond))
-        for path in sorted((run.path / FOLDER).glob("*.json")):
+        for path in sorted((run.path / SOLVER_FILES).glob("*.json")):
             tuned = load_solver(path)
             add(len(tuned.clock), path.stem, "its own", endpoint(field, x_0, tuned, tuned.own_grid(field.path), cond))
         converged = {"uncertainty": moved, "sliced_w2": quality(target)}

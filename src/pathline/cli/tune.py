@@ -9,7 +9,6 @@ import tyro
 
 from pathline.cli.parsing import UsageError, parse
 
-SOLVERS = "solvers"
 ABOUT = """\
 Fit a solver to a run: the times and coefficients with which a few evaluations come closest to the converged samples.
 It is validated on noise that the fit has not seen, and written to RUN/solvers/NAME.json unless it lost.
@@ -56,9 +55,10 @@ def main(words: "list[str]") -> None:
     arguments = parse(Arguments, words, prog="pathline tune", about=ABOUT)
     from pathline.solvers import tune
     from pathline.train import Run
+    from pathline.train.run import SOLVER_FILES
 
     run = Run.open(arguments.run)
-    folder = run.path / SOLVERS
+    folder = run.path / SOLVER_FILES
     if arguments.list:
         print(listing(folder))
         return

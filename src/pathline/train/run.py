@@ -23,7 +23,9 @@ from pathline.train.log import read_log
 
 CONFIG, LOG, CHECKPOINTS, CLASSIFIER = "config.yaml", "log.jsonl", "checkpoints", "classifier"
 SAMPLES, PICTURE, METRICS_FILE, REPORT = "samples.npz", "samples.png", "metrics.json", "report.html"
-PRODUCTS = (CONFIG, LOG, CHECKPOINTS, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT)
+SOLVER_FILES = "solvers"
+DERIVED = (SOLVER_FILES, "compare.json", "compare.png", "verify.html", "verify.png")
+PRODUCTS = (CONFIG, LOG, CHECKPOINTS, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT, *DERIVED)
 """Everything that is written into a run folder."""
 
 

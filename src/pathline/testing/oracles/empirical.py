@@ -144,8 +144,10 @@ class Empirical(Oracle):
         """The data in the dtype and on the device of x."""
         key = (x.dtype, x.device)
         if key not in self._stores:
-            points = self._first().points.to(x.device, x.dtype)
-            self._stores[key] = Store(points, (points**2).sum(1), self.centre.to(x))
+            with torch.inference_mode(False):  # a tensor made in inference mode could not take part in a gradient later
+                points = self._first().points.to(x.device, x.dtype)
+                centre = self.centre.to(x.device, x.dtype)
+                self._stores[key] = Store(points, (points**2).sum(1), centre)
         return self._stores[key]
 
     def _scales(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
