@@ -4,8 +4,8 @@ Two kinds. A `Coupling` pairs the points of a batch: the objective calls it at e
 a whole data set once (``fit``) and gives a `PairSource`, from which training then draws its batches:
 
     pairs = semidiscrete().fit(data, generator=g)      # data in the units of the network
-    x_0, index = pairs.draw(256, generator=g)          # x_1 = data[index], y = labels[index]
-    loss = objective(net, data[index], x_0=x_0, y=y)   # with coupling=None: the pairs are made
+    x_0, rows = pairs.draw(256, generator=g)          # x_1 = data[rows], y = labels[rows]
+    loss = objective(net, data[rows], x_0=x_0, y=y)   # with coupling=None: the pairs are made
     pairs.save("pairs.safetensors"); load_pairs("pairs.safetensors", data)
 """
 
@@ -35,14 +35,14 @@ class Coupling(Protocol):
 
 
 class Pairs(NamedTuple):
-    """A batch of pairs: source points ``x_0`` (n, ...) and the rows ``index`` (n,), int64, of their data points."""
+    """A batch of pairs: source points ``x_0`` (n, ...) and the ``rows`` (n,), int64, of their data points."""
 
     x_0: Tensor
-    index: Tensor
+    rows: Tensor
 
 
 class PairSource(ABC):
-    """A coupling of the source with one data set: pairs (x_0, data index) by the batch.
+    """A coupling of the source with one data set: pairs (x_0, row of the data) by the batch.
 
     A draw is a function of ``n`` and the state of the generator alone: nothing is counted, so a resumed run goes on
     as it would have, and a worker may draw ahead.
