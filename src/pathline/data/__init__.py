@@ -11,8 +11,10 @@ from pathline._errors import nearest
 from pathline.data.base import Dataset
 from pathline.data.files import from_file
 from pathline.data.images import digits
+from pathline.data.lazy import LazyDataset, Reader, in_memory
 from pathline.data.splits import Split, split
 from pathline.data.standardize import Standardizer
+from pathline.data.stream import StreamDataset
 from pathline.data.toys import (
     TOYS,
     Points,
@@ -28,6 +30,10 @@ from pathline.data.toys import (
     twenty_five_gaussians,
     two_spirals,
 )
+from pathline.data.wrapped import from_torch
+
+Data = Dataset | LazyDataset | StreamDataset
+"""What training reads: held in memory, read by the row, or streamed."""
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     **{name: partial(toy, name) for name in TOYS},
@@ -70,15 +76,21 @@ def _call(name: str, loader: Callable[..., Dataset], options: dict[str, Any]) ->
 __all__ = [
     "DATASETS",
     "TOYS",
+    "Data",
     "Dataset",
+    "LazyDataset",
     "Points",
+    "Reader",
     "Split",
     "Standardizer",
+    "StreamDataset",
     "checkerboard",
     "circles",
     "digits",
     "eight_gaussians",
     "from_file",
+    "from_torch",
+    "in_memory",
     "load",
     "moons",
     "pinwheel",

@@ -1,10 +1,16 @@
 """A data set: tensors in the units of the user, and what is known about them."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from pathline.data.tables import TableCodec
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,6 +24,8 @@ class Dataset:
         class_names: one name a class, in the order of the labels; empty without labels.
         image: True where samples are channels-first images ``(C, H, W)``.
         levels: values are the integers 0 … levels − 1 (256 for 8 bits); None for continuous values.
+        captions: one text a sample, or none.
+        codec: how the columns of a table became ``x``, and the way back (`TableCodec`); None for other data.
 
     Raises:
         ValueError, TypeError: tensors of another dtype or shape, or labels outside the classes.
@@ -29,6 +37,8 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     image: bool = False
     levels: int | None = None
+    captions: Sequence[str] = field(default=(), repr=False)
+    codec: "TableCodec | None" = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.x.dtype != torch.float32:
@@ -39,6 +49,8 @@ class Dataset:
             raise ValueError(f"images must have shape (N, C, H, W), got {tuple(self.x.shape)}")
         if self.levels is not None and self.levels < 2:
             raise ValueError(f"levels must be at least 2, or None for continuous values, got {self.levels}")
+        if len(self.captions) not in (0, len(self.x)):
+            raise ValueError(f"captions must be one a sample, {len(self.x)} of them, got {len(self.captions)}")
         if self.y is None:
             if self.class_names:
                 raise ValueError(f"class_names {self.class_names} need labels y")
@@ -71,4 +83,18 @@ class Dataset:
     def subset(self, indices: Tensor | Sequence[int]) -> "Dataset":
         """The samples at ``indices``, in that order; everything else as it is."""
         rows = torch.as_tensor(indices, dtype=torch.int64)
-        return replace(self, x=self.x[rows], y=None if self.y is None else self.y[rows])
+        captions = tuple(self.captions[i] for i in rows.tolist()) if self.captions else ()
+        return replace(self, x=self.x[rows], y=None if self.y is None else self.y[rows], captions=captions)
+
+    def without_labels(self) -> "Dataset":
+        """The same samples, unlabelled."""
+        return replace(self, y=None, class_names=())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of samples and labels."""
+        digest = hashlib.sha256(str(tuple(self.x.shape)).encode())
+        for part in (self.x, self.y):
+            if part is not None:
+                digest.update(part.contiguous().numpy().data)
+        return digest.hexdigest()

@@ -1,20 +1,23 @@
 """A fixed division into a part to train on and a part that is never seen in training."""
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 
 from pathline.data.base import Dataset
+from pathline.data.lazy import LazyDataset
+
+Rows = TypeVar("Rows", bound=Dataset | LazyDataset)
 
 
-class Split(NamedTuple):
+class Split(NamedTuple, Generic[Rows]):
     """Two disjoint parts that together are the data set."""
 
-    train: Dataset
-    held_out: Dataset
+    train: Rows
+    held_out: Rows
 
 
-def split(dataset: Dataset, held_out: float = 0.1, *, seed: int = 0) -> Split:
+def split(dataset: Rows, held_out: float = 0.1, *, seed: int = 0) -> Split[Rows]:
     """``dataset`` divided at random; each class in the same proportion if there are labels.
 
     The held-out part has round(held_out · N) samples, spread over the classes by largest remainder; a class is

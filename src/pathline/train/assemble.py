@@ -1,16 +1,16 @@
 """From names to objects: everything a config mentions is looked up and built before any work starts."""
 
-import dataclasses
-import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset as TorchDataset
 
 from pathline._errors import lookup
 from pathline.couplings import COUPLINGS
-from pathline.data import Dataset, Standardizer, load
+from pathline.data import Data, Dataset, LazyDataset, Standardizer, StreamDataset, from_torch, in_memory, load
 from pathline.data import split as divide
 from pathline.guidance import Guidance
 from pathline.nets import NETS
@@ -54,7 +54,7 @@ def make_times(text: str, schedule: Schedule) -> TimeLaw:
     return build("time law", text, {**TIMES, "shifted": moved}, schedule=schedule)
 
 
-def make_net(text: str, data: Dataset, *, labels: bool, seed: int) -> nn.Module:
+def make_net(text: str, data: Data, *, labels: bool, seed: int) -> nn.Module:
     """A network by name, sized for ``data``, with weights drawn from ``seed`` alone."""
     name, given, _ = split_spec("net", text)
     kind = lookup("net", name, {**NETS, "auto": NETS["dit" if data.image else "mlp"]})
@@ -69,7 +69,7 @@ def make_net(text: str, data: Dataset, *, labels: bool, seed: int) -> nn.Module:
             text,
             {name: kind},
             patch=_patch(data.shape) if name == "auto" and data.image else None,
-            dim=int(data.x[0].numel()),
+            dim=math.prod(data.shape),
             image_size=list(data.shape[1:]),
             channels=data.shape[0],
             num_classes=data.num_classes if labels else None,
@@ -112,19 +112,21 @@ def sampling_arguments(
     }
 
 
-def load_data(text: str, *, labels: bool = True) -> Dataset:
+def load_data(text: str, *, labels: bool = True) -> Data:
     """A data set by name or file; a name may carry options, as in ``moons(n=20000)``."""
     name, given, named = split_spec("data", text)
     if given:
         raise ValueError(f"data {text!r}: name the options, as in {name}(n=20000)")
     data = load(name, **named)
-    return data if labels else dataclasses.replace(data, y=None, class_names=())
+    return data if labels else data.without_labels()
 
 
-def as_dataset(data: "Dataset | Tensor | tuple[Tensor, Tensor]") -> Dataset:
-    """What a Python user passes as data: a `Dataset`, samples (N, ...), or (samples, labels)."""
-    if isinstance(data, Dataset):
+def as_dataset(data: "Data | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]") -> Data:
+    """What a Python user passes as data: a `Dataset`, samples (N, ...), (samples, labels), or a Dataset of torch."""
+    if isinstance(data, Dataset | LazyDataset | StreamDataset):
         return data
+    if isinstance(data, TorchDataset):
+        return from_torch(data)
     x, y = data if isinstance(data, tuple) else (data, None)
     if not isinstance(x, Tensor) or not x.is_floating_point():
         shown = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -140,39 +142,50 @@ def as_dataset(data: "Dataset | Tensor | tuple[Tensor, Tensor]") -> Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Data ready to train on: both parts in the user's units, and the way to the units of the network."""
+    """Data to measure against: both parts in the user's units, and the way to the units of the network."""
 
     train: Dataset
     held_out: "Dataset | None"
     standardizer: Standardizer
 
 
-def prepare(data: Dataset, settings: Settings) -> Prepared:
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Data ready to train on, wherever it lies."""
+
+    train: Data
+    held_out: "Dataset | LazyDataset | None"
+    standardizer: Standardizer
+
+    def in_memory(self) -> Prepared:
+        """As much of both parts as a measurement can hold (`pathline.data.in_memory`)."""
+        train = self.train.in_memory() if isinstance(self.train, StreamDataset) else in_memory(self.train)
+        held_out = None if self.held_out is None else in_memory(self.held_out)
+        return Prepared(train=train, held_out=held_out, standardizer=self.standardizer)
+
+
+def prepare(data: Data, settings: Settings) -> Parts:
     """Check, divide and standardise.
 
     Raises:
         ValueError: numbers that are not finite, or too few samples.
     """
-    bad = int((~data.x.isfinite()).flatten(1).any(1).sum())
-    if bad:
-        raise ValueError(f"{bad} of {len(data)} samples of {data.name} have NaN or infinity: remove or fill them")
+    if isinstance(data, Dataset):  # others are looked at as they are read
+        bad = int((~data.x.isfinite()).flatten(1).any(1).sum())
+        if bad:
+            raise ValueError(f"{bad} of {len(data)} samples of {data.name} have NaN or infinity: remove or fill them")
     train, held_out = data, None
     if settings.held_out > 0.0:
-        train, held_out = divide(data, settings.held_out, seed=settings.seed)
+        if isinstance(data, StreamDataset):
+            train, held_out = data.split(settings.held_out, seed=settings.seed)
+        else:
+            train, held_out = divide(data, settings.held_out, seed=settings.seed)
+    seen = train.in_memory() if isinstance(train, StreamDataset) else train
     if settings.standardize == "none":
-        one = torch.ones((1,) * (data.x.ndim - 1), dtype=torch.float64)
-        low, high = (v.double() for v in torch.aminmax(data.x))
+        one = torch.ones((1,) * len(data.shape), dtype=torch.float64)
+        low, high = (v.double() for v in torch.aminmax(in_memory(seen, limit=1000).x))
         standardizer = Standardizer(mean=0 * one, std=one, low=low * one, high=high * one)
     else:
         per = None if settings.standardize == "auto" else settings.standardize
-        standardizer = Standardizer.fit(train, per=per)
-    return Prepared(train=train, held_out=held_out, standardizer=standardizer)
-
-
-def fingerprint(data: Dataset) -> str:
-    """SHA-256 of samples and labels: whether a reopened run sees the data that it was trained on."""
-    digest = hashlib.sha256(str(tuple(data.x.shape)).encode())
-    for part in (data.x, data.y):
-        if part is not None:
-            digest.update(part.contiguous().numpy().data)
-    return digest.hexdigest()
+        standardizer = Standardizer.fit(seen, per=per)
+    return Parts(train=train, held_out=held_out, standardizer=standardizer)

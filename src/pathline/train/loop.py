@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset as TorchDataset
 
 from pathline._errors import nearest
-from pathline.data import Dataset
+from pathline.data import Data
 from pathline.objectives import Matching
 from pathline.train import checkpoint
 from pathline.train.assemble import (
     as_dataset,
-    fingerprint,
     load_data,
     make_net,
     make_objective,
@@ -26,9 +26,10 @@ from pathline.train.assemble import (
 from pathline.train.checks import check_first_batch, check_folder, clear_run, own_randomness, refuse_changes
 from pathline.train.config import Settings, TrainConfig, plain, settings_from, write_yaml
 from pathline.train.ema import EMA
+from pathline.train.feed import batches_of
 from pathline.train.log import Log
 from pathline.train.optim import Stepper, rate_at
-from pathline.train.order import Batches, derive_seed
+from pathline.train.order import derive_seed
 from pathline.train.progress import Progress
 from pathline.train.run import CHECKPOINTS, CONFIG, LOG, Run, describe_data
 from pathline.train.signals import Interrupted, StopRequest
@@ -63,14 +64,14 @@ def trainer_of(
 
 
 class Trainer:
-    """Trains any network on any data held in memory: ``Trainer(net=…, objective=…, data=…, out=…).fit()``.
+    """Trains any network on any data: ``Trainer(net=…, objective=…, data=…, out=…).fit()``.
 
     Args:
         net: a module ``net(x_t, t, y=None)`` that returns a tensor like x_t; no base class is needed. It is trained
             in place.
         objective: a `Matching`, or any ``objective(net, x_1, y=y, generator=generator) -> loss``.
-        data: a `pathline.data.Dataset`, a tensor (N, ...), or a pair (samples, labels), in your own units; the network
-            sees standardised values, and `Run.sample` returns your units.
+        data: a data set of `pathline.data`, a tensor (N, ...), a pair (samples, labels), or a map-style Dataset of
+            torch, in your own units; the network sees standardised values, and `Run.sample` returns your units.
         settings: a `Settings`; every field of it may also be given by name, as in ``steps=500``.
         resume: go on from the last checkpoint in ``out``, bit for bit.
         overwrite: delete the run that ``out`` holds when training starts.
@@ -86,7 +87,7 @@ class Trainer:
         *,
         net: nn.Module,
         objective: "Matching | Callable[..., Tensor]",
-        data: "Dataset | Tensor | tuple[Tensor, Tensor]",
+        data: "Data | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]",
         settings: "Settings | None" = None,
         resume: bool = False,
         overwrite: bool = False,
@@ -105,11 +106,12 @@ class Trainer:
         self.parts = prepare(self.data, self.settings)
         accelerator = _accelerator(self.settings)
         device = accelerator.device
-        x = self.parts.standardizer.transform(self.parts.train.x).to(device)
-        y = self.parts.train.y
-        self.batches = Batches(x, None if y is None else y.to(device), self.settings.batch_size, self.settings.seed)
+        self.batches = batches_of(
+            self.parts.train, self.parts.standardizer, self.settings.batch_size, self.settings.seed, device
+        )
         self.net = net.to(device)
-        check_first_batch(self.net, objective, x[:4], None if y is None else y[:4], self.data.num_classes)
+        x, y = self.batches.first(4)
+        check_first_batch(self.net, objective, x, y, self.data.num_classes)
         self.ema = EMA(self.net, self.settings.ema)
         self.stepper = Stepper(self.net, self.settings, device)
         self._wrapped = accelerator.prepare(self.net)
@@ -224,7 +226,7 @@ class Trainer:
     def _reload(self) -> None:
         found = checkpoint.load_latest(self.out / CHECKPOINTS)
         refuse_changes(found.facts["settings"], plain(self.settings))
-        if found.facts["data"]["sha256"] != fingerprint(self.data):
+        if found.facts["data"]["sha256"] != self.data.fingerprint:
             raise ValueError(f"the data are not those that {self.out} was trained on: resume with the same data")
         restore(self, found)
         self._saved = found.path

@@ -12,21 +12,21 @@ def derive_seed(seed: int, *purpose: "str | int") -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
-class Batches:
-    """Rows of the data, step by step, each exactly once per epoch.
+class Order:
+    """Rows of ``n`` samples, step by step, each exactly once per epoch.
 
     The stream is the concatenation of one permutation per epoch, drawn from (seed, epoch); step k takes the places
     k B … k B + B - 1 of it. Nothing is remembered but the current permutations, so a resumed run sees the same rows,
     and any number of processes can share one stream by taking their slices of each batch.
     """
 
-    def __init__(self, x: Tensor, y: "Tensor | None", batch_size: int, seed: int) -> None:
-        self.x, self.y, self.batch_size, self.seed = x, y, batch_size, seed
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n, self.batch_size, self.seed = n, batch_size, seed
         self._epochs: dict[int, Tensor] = {}
 
     def indices(self, step: int) -> Tensor:
         """The rows of batch ``step``, int64 of shape (batch_size,) on the CPU."""
-        n, start = len(self.x), step * self.batch_size
+        n, start = self.n, step * self.batch_size
         stop = start + self.batch_size
         if start // n == (stop - 1) // n:
             return self._order(start // n)[start % n : start % n + self.batch_size]
@@ -38,14 +38,26 @@ class Batches:
             start += len(piece)
         return torch.cat(pieces)
 
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._epochs:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
+            kept = {k: v for k, v in self._epochs.items() if k == epoch - 1}
+            self._epochs = {**kept, epoch: torch.randperm(self.n, generator=generator)}
+        return self._epochs[epoch]
+
+
+class Batches:
+    """Batches of data held on the device, in the `Order` of the seed."""
+
+    def __init__(self, x: Tensor, y: "Tensor | None", batch_size: int, seed: int) -> None:
+        self.x, self.y = x, y
+        self.indices = Order(len(x), batch_size, seed).indices
+
     def __call__(self, step: int) -> "tuple[Tensor, Tensor | None]":
         """(x_1, y) of batch ``step``, on the device of the data."""
         rows = self.indices(step).to(self.x.device, non_blocking=True)
         return self.x[rows], None if self.y is None else self.y[rows]
 
-    def _order(self, epoch: int) -> Tensor:
-        if epoch not in self._epochs:
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-            kept = {k: v for k, v in self._epochs.items() if k == epoch - 1}
-            self._epochs = {**kept, epoch: torch.randperm(len(self.x), generator=generator)}
-        return self._epochs[epoch]
+    def first(self, n: int) -> "tuple[Tensor, Tensor | None]":
+        """``n`` samples to try a net on, no part of the order."""
+        return self.x[:n], None if self.y is None else self.y[:n]

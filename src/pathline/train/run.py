@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pathline.data import Dataset, Standardizer
+from pathline.data import Data, Standardizer
 from pathline.field import Field
 from pathline.guidance import Guidance
 from pathline.nets import NETS
@@ -17,7 +17,7 @@ from pathline.objectives import Matching
 from pathline.solvers import Solution, Solver, solve
 from pathline.times import TimeLaw
 from pathline.train import checkpoint
-from pathline.train.assemble import Prepared, fingerprint, load_data, make_objective, prepare, sampling_arguments
+from pathline.train.assemble import Prepared, load_data, make_objective, prepare, sampling_arguments
 from pathline.train.config import Sampling, Settings, TrainConfig, settings_from
 from pathline.train.log import read_log
 
@@ -49,7 +49,7 @@ class Run:
     standardizer: Standardizer
     about: dict[str, Any]
     """Name, shape, class names and checksum of the data."""
-    source: "Dataset | None" = None
+    source: "Data | None" = None
 
     @classmethod
     def open(
@@ -58,7 +58,7 @@ class Run:
         *,
         net: "nn.Module | None" = None,
         objective: "Matching | None" = None,
-        data: "Dataset | None" = None,
+        data: "Data | None" = None,
         step: "int | None" = None,
         device: "torch.device | str" = "cpu",
     ) -> "Run":
@@ -130,11 +130,11 @@ class Run:
         source = self.source
         if source is None:
             source = load_data(self.config.data, labels=self.config.labels)
-        if fingerprint(source) != self.about["sha256"]:
+        if source.fingerprint != self.about["sha256"]:
             raise ValueError(
                 f"the data {source.name!r} are not those that {self.path} was trained on: they have changed"
             )
-        return prepare(source, self.settings)
+        return prepare(source, self.settings).in_memory()
 
     def labels(self, n: int, y: "int | Sequence[int] | Tensor | None" = None) -> "Tensor | None":
         """The labels (n,) that `sample` asks for: each class in turn if ``y`` is None, None for a net without labels.
@@ -223,7 +223,7 @@ class Run:
         return solve(self.field, shape, seeds=seeds, record=record, **arguments, **cond)
 
 
-def describe_data(data: Dataset) -> dict[str, Any]:
+def describe_data(data: Data) -> dict[str, Any]:
     """What a run remembers of its data."""
     return {
         "name": data.name,
@@ -232,7 +232,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
         "class_names": list(data.class_names),
         "image": data.image,
         "levels": data.levels,
-        "sha256": fingerprint(data),
+        "sha256": data.fingerprint,
     }
 
 
