@@ -17,8 +17,8 @@ from pathline.couplings import COUPLINGS
 from pathline.field import BaseField, Field
 from pathline.guidance import CFG, GUIDANCE
 from pathline.likelihood import bits_per_dim, encode, log_prob
-from pathline.objectives import WEIGHTS, Matching, weights
-from pathline.paths import AffinePath, Estimate, Path
+from pathline.objectives import WEIGHTS, BridgeMatching, Matching, weights
+from pathline.paths import AffinePath, BridgePath, Estimate, Path
 from pathline.predictions import DATA, DISPLACEMENT, NOISE, PREDICTIONS, SCORE, VELOCITY, Prediction, V, edm_f
 from pathline.schedules import (
     DDPM,
@@ -52,9 +52,9 @@ __all__ = [
     # predictions
     "Prediction", "DATA", "NOISE", "VELOCITY", "SCORE", "V", "DISPLACEMENT", "edm_f",
     # paths and fields
-    "Path", "AffinePath", "Estimate", "BaseField", "Field", "CFG",
+    "Path", "AffinePath", "BridgePath", "Estimate", "BaseField", "Field", "CFG",
     # training
-    "Matching", "TimeLaw", "weights", "fit", "Trainer", "Run",
+    "Matching", "BridgeMatching", "TimeLaw", "weights", "fit", "Trainer", "Run",
     # simulation
     "Solver", "Solution", "sample", "solve", "integrate", "tune", "load_solver",
     # likelihood

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pathline._shapes import check_state, check_time, working_dtype
-from pathline._typing import Net
+from pathline._typing import Cond, Net
 from pathline.paths.base import Estimate, Path
 from pathline.predictions import Prediction
 
@@ -58,6 +58,17 @@ class BaseField(ABC):
         """Whether the velocity at the time ``t``, shape (), is a blown-up reading of what the network predicts."""
         return self.path.velocity_gain(self.prediction, t) > 1e3
 
+    def passes(self, t: Tensor) -> float:
+        """Passes of networks per sample that a call at the times ``t``, () or (B,), costs: their mean over the samples."""
+        return self.branches
+
+    def carried(self) -> Cond:
+        """Tensors (B, ...) of the field that belong to samples, such as one guidance scale each, by names of their own.
+
+        They travel among the conditions, so that a solver which goes on with part of a batch takes their rows too.
+        """
+        return {}
+
     def modules(self) -> list[torch.nn.Module]:
         """The networks behind the field."""
         return []
@@ -102,8 +113,11 @@ class Field(BaseField):
                 f"net must return a tensor like x_t, got {type(value).__name__}: wrap it, e.g. "
                 "lambda x, t, **cond: model(x, t, **cond).sample"
             )
-        if value.shape != x_t.shape:
-            raise ValueError(f"net must return the shape of x_t, {tuple(x_t.shape)}, got {tuple(value.shape)}")
+        if value.shape != x_t.shape or prediction.heads:
+            expected = prediction.shape(x_t)
+            if value.shape != expected:
+                what = f"one {prediction} a sample" if prediction.heads else "the shape of x_t"
+                raise ValueError(f"net must return {what}, {tuple(expected)}, got {tuple(value.shape)}")
         return self.path.read(x_t, t, prediction, value)
 
     def reads(self) -> Callable[..., Any] | None:

@@ -25,15 +25,23 @@ Row: TypeAlias = tuple[Scalar, Scalar]
 
 @dataclass(frozen=True)
 class Prediction:
-    """A row (a, b): p = a x_1 + b x_0. `input_scale` and `clock` are what the network is shown instead of x_t and t."""
+    """A row (a, b): p = a x_1 + b x_0. `input_scale` and `clock` are what the network is shown instead of x_t and t.
+
+    With ``heads`` it is several predictions of one network, stacked behind the batch axis: (B, heads, ...).
+    """
 
     name: str
     row: Callable[[Coefs], Row]
     input_scale: Callable[[Coefs], Scalar] | None = None
     clock: Callable[[Coefs], Scalar] | None = None
+    heads: "tuple[Prediction, ...]" = ()
 
     def __repr__(self) -> str:
         return self.name
+
+    def shape(self, x_t: Tensor) -> torch.Size:
+        """What a network returns for ``x_t``: its shape, with an axis of heads behind the batch where there are several."""
+        return torch.Size((len(x_t), len(self.heads), *x_t.shape[1:])) if self.heads else x_t.shape
 
     def of(self, coefs: Coefs, data: Tensor, noise: Tensor) -> Tensor:
         """a x_1 + b x_0, the value that a perfect network returns."""
@@ -56,14 +64,14 @@ def combine(a: Scalar, x: Tensor, b: Scalar, y: Tensor) -> Tensor:
     return torch.addcmul(_times(a, x), b, y)
 
 
-def _floored(d: Scalar, floor: float) -> Scalar:
+def floored(d: Scalar, floor: float) -> Scalar:
     """d moved away from zero to |d| >= floor, keeping its sign (zero counts as positive)."""
     if isinstance(d, Tensor):
         return torch.where(d < 0.0, d.clamp(max=-floor), d.clamp(min=floor))
     return min(d, -floor) if d < 0.0 else max(d, floor)
 
 
-def _default_floor(*values: Scalar) -> float:
+def default_floor(*values: Scalar) -> float:
     return 1e-10 if any(isinstance(v, Tensor) and v.dtype == torch.float64 for v in values) else 1e-6
 
 
@@ -75,7 +83,7 @@ def conversion(coefs: Coefs, source: Prediction, target: Prediction, floor: floa
     a_new, b_new = target.row(coefs)
     d_old = coefs.alpha * b - coefs.sigma * a
     d_new = coefs.alpha * b_new - coefs.sigma * a_new
-    safe = _floored(d_old, _default_floor(*coefs) if floor is None else floor)
+    safe = floored(d_old, default_floor(*coefs) if floor is None else floor)
     return (a_new * b - b_new * a) / safe, d_new / safe
 
 
@@ -93,7 +101,7 @@ def gain(coefs: Coefs, source: Prediction, target: Prediction, floor: float | No
 
 
 def _score_row(c: Coefs) -> Row:
-    return 0.0, -1.0 / _floored(c.sigma, _default_floor(*c))
+    return 0.0, -1.0 / floored(c.sigma, default_floor(*c))
 
 
 DATA = Prediction("data", lambda c: (1.0, 0.0))

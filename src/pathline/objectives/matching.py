@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from pathline import times as time_laws
-from pathline._shapes import check_state, expand_time, working_dtype
 from pathline._typing import Cond, Net
 from pathline.couplings import Coupling
 from pathline.field import BaseField, Field
-from pathline.guidance.base import null_like
+from pathline.objectives.base import check_dropout, draw_batch
 from pathline.objectives.weights import Weight
 from pathline.paths.affine import AffinePath
 from pathline.predictions import Prediction, combine, gain
@@ -41,8 +40,7 @@ class Matching:
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.label_dropout <= 1.0:
-            raise ValueError(f"label_dropout must lie in [0, 1], got {self.label_dropout}")
+        check_dropout(self.label_dropout)
         if self.weight is not None and self.loss_in not in (None, self.weight.space):
             raise ValueError(
                 f"{self.weight!r} weighs the {self.weight.space} error, but loss_in={self.loss_in}: give one of the two"
@@ -113,18 +111,10 @@ class Matching:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Cond]:
         """(x_0, t, conditions) of a training batch: source drawn and coupled, times drawn, labels dropped."""
-        check_state(x_1, "x_1")
-        if x_0 is None:
-            x_0 = torch.empty_like(x_1).normal_(generator=generator)
-        elif x_0.shape != x_1.shape or x_0.dtype != x_1.dtype:
-            raise ValueError(
-                f"x_0 must be like x_1, {tuple(x_1.shape)} {x_1.dtype}, got {tuple(x_0.shape)} {x_0.dtype}"
-            )
-        if self.coupling is not None:
-            x_0 = x_0[self.coupling(x_0, x_1, y, generator)]
-        t = self.times.sample(x_1.shape[0], generator=generator, device=x_1.device, dtype=working_dtype(x_1))
-        cond = {} if cond is None else cond
-        return x_0, t, cond if y is None else {**cond, "y": self._drop(y, x_1, generator)}
+        return draw_batch(
+            x_1, x_0, y, cond, generator,
+            times=self.times, coupling=self.coupling, label_dropout=self.label_dropout,
+        )  # fmt: skip
 
     def pair(self, field: BaseField, x_0: Tensor, x_1: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor, Coefs]:
         """What the network returns at (x_t, t), what it should return, and the coefficients there."""
@@ -132,11 +122,3 @@ class Matching:
         x_t = combine(coefs.alpha, x_1, coefs.sigma, x_0)
         value = field.evaluate(x_t, t, **cond).read(self.prediction)
         return value, self.prediction.of(coefs, x_1, x_0), coefs
-
-    def _drop(self, y: Tensor, x_1: Tensor, generator: torch.Generator | None) -> Tensor:
-        if len(y) != len(x_1):
-            raise ValueError(f"y must have one entry per sample, {len(x_1)}, got shape {tuple(y.shape)}")
-        if self.label_dropout == 0.0:
-            return y
-        drop = torch.rand(len(y), generator=generator, device=x_1.device) < self.label_dropout
-        return torch.where(expand_time(drop, y), null_like(y), y)

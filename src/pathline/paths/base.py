@@ -1,11 +1,13 @@
 """What a path is: a way from a source point to a data point, and how a network's output is read along it."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pathline.predictions import DATA, NOISE, SCORE, VELOCITY, Prediction
+from pathline.schedules import Coefs
 
 
 class Estimate(ABC):
@@ -63,6 +65,15 @@ class Path(ABC):
     def stops_short(self) -> bool:
         """Whether a rest of noise is left at t = 1."""
         return False
+
+    @abstractmethod
+    def coefs(self, t: Tensor, x: Tensor) -> Any:
+        """The coefficients at ``t``, shape () or (B,), shaped and typed to multiply ``x``."""
+
+    def noise_coefs(self, t: Tensor, x: Tensor) -> Coefs:
+        """The coefficients whose sigma is the standard deviation of the Gaussian noise in x_t, by which a stochastic
+        solver measures its own: those of the path, unless its noise is apart from the source."""
+        return self.coefs(t, x)
 
     def velocity_gain(self, prediction: Prediction, t: Tensor) -> float:
         """How an error of ``prediction`` at the time ``t``, shape (), is magnified in the velocity."""

@@ -76,7 +76,7 @@ class Family(Process):
 
     def rate(self, x: Tensor, t: Tensor) -> Scalar:
         """eta(t), shaped to multiply x."""
-        coefs = self.field.path.coefs(t, x)
+        coefs = self.field.path.noise_coefs(t, x)
         eta = eta_at(self.eta, coefs, t)
         if self.step is None or (not isinstance(eta, Tensor) and eta == 0.0):
             return eta

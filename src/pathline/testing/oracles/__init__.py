@@ -11,6 +11,7 @@ Condition ``y``: the label of each sample, (B,), or one integer for all; -1 is n
 """
 
 from pathline.testing.oracles.base import ExactEstimate, Oracle
+from pathline.testing.oracles.bridge import JointGaussians, gaussian_bridge, mixture_bridge
 from pathline.testing.oracles.empirical import Empirical, empirical
 from pathline.testing.oracles.gaussian import Gaussian, gaussian
 from pathline.testing.oracles.mixture import (
@@ -29,6 +30,7 @@ __all__ = [
     "FullMixture",
     "Gaussian",
     "GaussianMixture",
+    "JointGaussians",
     "Mixture",
     "Oracle",
     "Product",
@@ -36,6 +38,8 @@ __all__ = [
     "empirical",
     "full_mixture",
     "gaussian",
+    "gaussian_bridge",
     "gaussian_mixture",
+    "mixture_bridge",
     "product",
 ]
