@@ -76,9 +76,31 @@ def test_coupling(name: str) -> None:
     laws.check_coupling(pl.COUPLINGS[name]())
 
 
-@pytest.mark.parametrize("name", pl.GUIDANCE)
+EIGHT = oracles.eight_gaussians(pl.AffinePath(pl.Linear()))
+WEAK = oracles.gaussian_mixture(EIGHT.means, 1.0, None, EIGHT.path, labels=torch.arange(8))
+GUIDES = {
+    **{name: (pl.GUIDANCE[name], {}) for name in ("cfg", "interval", "rescale", "cfg_zero", "apg")},
+    "cfg_pp": (lambda w: pl.guidance.CFGPlusPlus(w, steps=1), {"per_sample": False}),
+    "composed": (lambda w: pl.guidance.Composed({"y": w}), {}),
+    # the weak field of w = 1 is not looked at; the exact classifier gives the conditional field at weight 1
+    "autoguidance": (lambda w: pl.guidance.Autoguidance(w, WEAK), {}),
+    "classifier": (
+        lambda w: pl.guidance.ClassifierGuidance(
+            w, lambda x, t, y: EIGHT.class_log_prob(x, t).gather(1, y[:, None])[:, 0], earliest=1e-6
+        ),
+        {"tolerance": 1e-5},
+    ),
+}
+
+
+def test_every_guidance_is_under_the_law() -> None:
+    assert set(GUIDES) == set(pl.GUIDANCE)
+
+
+@pytest.mark.parametrize("name", GUIDES)
 def test_guidance(name: str) -> None:
-    laws.check_guidance(pl.GUIDANCE[name])
+    make, options = GUIDES[name]
+    laws.check_guidance(make, **options)
 
 
 SPACES = ("data", "noise", "velocity", "score", "v", "edm_f")

@@ -6,10 +6,11 @@ Any other module with the same call serves as well; the rest of the package requ
 
 from torch import nn
 
+from pathline.nets.classifier import TimeClassifier
 from pathline.nets.dit import DiT
 from pathline.nets.heads import TwoHeads
 from pathline.nets.mlp import MLP
 
 NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "dit": DiT}
 
-__all__ = ["NETS", "DiT", "MLP", "TwoHeads"]
+__all__ = ["NETS", "DiT", "MLP", "TimeClassifier", "TwoHeads"]

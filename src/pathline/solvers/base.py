@@ -18,24 +18,30 @@ class Bound:
     ``bound(x, t)`` is the estimate at states x (B, ...) and time t, shape () or (B,).
     """
 
-    def __init__(self, field: BaseField, cond: Cond | None = None, tally: "list[int] | None" = None) -> None:
-        self.field, self.cond = field, {} if cond is None else cond
+    def __init__(self, field: BaseField, cond: Cond | None = None, tally: "list[float] | None" = None) -> None:
+        self.field, self.cond = field, {**field.carried(), **({} if cond is None else cond)}
         self.path, self.prediction = field.path, field.prediction
-        self._tally = [0, 0] if tally is None else tally
+        self._tally = [0, 0, 0.0] if tally is None else tally
 
     @property
     def calls(self) -> int:
         """Calls of the field."""
-        return self._tally[0]
+        return int(self._tally[0])
 
     @property
     def rows(self) -> int:
         """Samples evaluated, summed over the calls."""
-        return self._tally[1]
+        return int(self._tally[1])
+
+    @property
+    def passes(self) -> float:
+        """Passes of networks, summed over samples and calls."""
+        return self._tally[2]
 
     def __call__(self, x: Tensor, t: Tensor) -> Estimate:
         self._tally[0] += 1
         self._tally[1] += x.shape[0]
+        self._tally[2] += x.shape[0] * self.field.passes(t)
         return self.field.evaluate(x, t, **self.cond)
 
     def take(self, rows: Tensor) -> "Bound":

@@ -1,5 +1,6 @@
 """The only loop: a field, a state, a solver and a grid of times."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,13 +74,13 @@ def run(
             states.append(x)
         if callback is not None and callback(done, s, x):
             break
-    evaluations = -(-field.rows // max(len(x), 1))
+    size = max(len(x), 1)
     return Solution(
         x=x,
         times=grid[: done + 1],
         trajectory=torch.stack(states) if record else None,
-        evaluations=evaluations,
-        network_evaluations=evaluations * field.field.branches,
+        evaluations=-(-field.rows // size),
+        network_evaluations=math.ceil(field.passes / size - 1e-9),
         steps=done,
         counts=solver.counts(state),
     )

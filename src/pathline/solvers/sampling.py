@@ -1,5 +1,6 @@
 """`sample` and `solve`: draw the source, choose the grid, integrate, finish."""
 
+import math
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -69,8 +70,8 @@ def solve(
 ) -> Solution:
     """Like `sample`, returning the `Solution`: the trajectory, its times, and what it cost."""
     solver = as_solver(solver)
-    field.check_conditions(cond)
     field = guide(field, guidance)
+    field.check_conditions(cond)
     noise = Noise(generator, None if seeds is None else _check_seeds(seeds))
     _refuse_unused(shape_or_x_0, solver, generator, seeds)
     batch = len(shape_or_x_0) if isinstance(shape_or_x_0, Tensor) else _check_shape(shape_or_x_0)[0]
@@ -175,7 +176,7 @@ def finish(bound: Bound, solver: Solver, solution: Solution) -> Solution:
         x=x,
         trajectory=trajectory,
         evaluations=solution.evaluations + 1,
-        network_evaluations=solution.network_evaluations + bound.field.branches,
+        network_evaluations=solution.network_evaluations + math.ceil(bound.field.passes(solution.times[-1])),
     )
 
 

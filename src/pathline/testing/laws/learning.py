@@ -1,14 +1,16 @@
 """Laws of couplings, guidance and objectives."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pathline.couplings import Coupling
-from pathline.field import Field
+from pathline.field import BaseField, Field
 from pathline.guidance import Guidance
 from pathline.objectives import Matching
+from pathline.solvers.base import Bound
 from pathline.testing import oracles
 from pathline.testing.laws.base import close, gap, generator, linear_path, require
 from pathline.testing.laws.kernel import without_input_change
@@ -36,15 +38,19 @@ def check_coupling(coupling: Coupling) -> None:
         require(torch.equal(indices, again), "The same generator gives the same pairs", "two different pairings")
 
 
-def check_guidance(make: Callable[[float], Guidance]) -> None:
-    """``make(w)`` guides the field; w = 1 is no guidance, the condition is read, and states keep shape and finiteness (T33)."""
+def check_guidance(make: Callable[[Any], Guidance], *, per_sample: bool = True, tolerance: float = 1e-9) -> None:
+    """``make(w)`` guides the field; w = 1 is no guidance, the condition is read, and states keep shape and finiteness (T33).
+
+    A sample does not see its batch, a scale of its own for each included (``per_sample``), not even when a solver goes on with a part
+    of the batch; the velocity has finite gradients; inference mode changes nothing. ``tolerance`` is that of w = 1.
+    """
     field = oracles.eight_gaussians(linear_path())
     x = torch.randn(8, 2, generator=generator(4), dtype=torch.float64)
     y = torch.arange(8)
     for time in (0.0, 0.3, 0.9, 1.0):
         plain = field(x, time, y=y).velocity
         same = make(1.0)(field)(x, time, y=y).velocity
-        require(close(same, plain, 1e-9), "w = 1 is no guidance", f"a gap of {gap(same, plain):.1e} at t = {time}")
+        require(close(same, plain, tolerance), "w = 1 is no guidance", f"a gap of {gap(same, plain):.1e} at t = {time}")
         strong = make(3.0)(field)(x, time, y=y)
         for name in ("velocity", "data", "noise"):
             value = getattr(strong, name)
@@ -59,6 +65,29 @@ def check_guidance(make: Callable[[float], Guidance]) -> None:
         "Guidance reads the condition",
         "no change with y",
     )
+    _check_rows(make(3.0)(field), x, y)
+    if per_sample:
+        _check_rows(make(torch.linspace(1.0, 3.0, 8, dtype=torch.float64))(field), x, y)
+
+
+def _check_rows(guided: BaseField, x: Tensor, y: Tensor) -> None:
+    """One sample on its own, gradients and inference mode, on a guided field."""
+    whole, t = Bound(guided, {"y": y}), torch.tensor(0.4, dtype=torch.float64)
+    together = whole(x, t).velocity
+    for rows in (torch.tensor([5]), torch.tensor([6, 1, 2])):
+        alone = whole.take(rows)(x[rows], t.expand(len(rows))).velocity
+        require(
+            close(alone, together[rows], 1e-9),
+            "A guided sample does not see its batch",
+            f"a gap of {gap(alone, together[rows]):.1e} for samples {rows.tolist()} alone",
+            "Tensors of the field that belong to samples travel through `BaseField.carried`.",
+        )
+    point = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(whole(point, t).velocity.sum(), point)
+    require(torch.isfinite(slope).all(), "The guided velocity has finite gradients", f"{slope.flatten().tolist()}")
+    with torch.inference_mode():
+        quiet = whole(x.clone(), t.clone()).velocity
+    require(close(quiet, together, 1e-12), "Inference mode changes nothing", f"a gap of {gap(quiet, together):.1e}")
 
 
 def gradient_z_score(objective: Matching, shift: float = 0.0, n: int = 40_000) -> float:
