@@ -17,6 +17,7 @@ from pathline._errors import lookup
 from pathline._shapes import check_state, working_dtype
 from pathline._typing import Cond
 from pathline.field import BaseField
+from pathline.likelihood.quadrature import PROBE, flat, quadrature
 from pathline.likelihood.traces import DIVERGENCES, Estimator, draw_probe, with_divergence
 from pathline.paths.base import Estimate
 from pathline.predictions import VELOCITY
@@ -27,9 +28,6 @@ from pathline.solvers.sde import VelocityOnly
 from pathline.times import TimeLaw
 
 LOG_2PI = math.log(2.0 * math.pi)
-PROBE = "_probe"
-FINE = 48
-"""Intervals from which a quadrature of degree 5 pays: on coarser grids it oscillates where a flow turns quickly."""
 
 
 def log_prob(
@@ -46,6 +44,7 @@ def log_prob(
     generator: torch.Generator | None = None,
     seeds: "Sequence[int] | None" = None,
     source: Callable[[Tensor], Tensor] | None = None,
+    correction: str = "none",
     differentiable: bool = False,
     **cond: Any,
 ) -> Tensor:
@@ -59,8 +58,13 @@ def log_prob(
     The density is that of the state at t = 1: of data with the rest of noise sigma_1 on a path that stops short (EDM, VE). The
     source is N(0, sigma_0² I), or the log-density ``source`` of states (B, ...) at t = 0. Where no velocity can be read at an
     end (data prediction at t = 1), the way begins as near as one can. ``differentiable`` lets gradients flow to x_1 and networks.
+
+    ``correction`` "score" makes good, to first order and at no cost, what the solver's steps miss: where the computed way moves by
+    dx instead of u dt, log p_t along it changes by s . (dx - u dt), the score s read from the same evaluations. Right for fields
+    whose score is that of their flow (exact ones, well-trained networks; not barely trained ones); for solvers on a grid.
     """
     method = lookup("divergence", divergence, DIVERGENCES)
+    corrected = lookup("correction", correction, {"none": False, "score": True})
     x, cond = _begin(field, x_1, cond)
     if divergence != "exact":
         stream = Noise(generator, None if seeds is None else list(seeds))
@@ -69,9 +73,13 @@ def log_prob(
         raise ValueError("generator and seeds are read by nothing: the exact divergence draws no directions")
     solver = as_solver(solver)
     with evaluating(field), torch.set_grad_enabled(differentiable):
-        carry = _augmented if solver.adaptive else _quadrature
         times = _descending(field, solver, steps, evaluations, grid, reserve=int(not solver.adaptive))
-        x_0, integral = carry(field, x, solver, times, method, cond)
+        if solver.adaptive:
+            if corrected:
+                raise ValueError("correction='score' is for solvers on a grid: name one, e.g. solver='ab2', or drop it")
+            x_0, integral = _augmented(field, x, solver, times, method, cond)
+        else:
+            x_0, integral = quadrature(field, x, solver, times, method, cond, corrected)
         start = _source(field, x_0) if source is None else source(x_0)
         return start + integral.to(start.dtype)
 
@@ -111,82 +119,22 @@ class Augmented(BaseField):
         probe = cond.pop(PROBE, None)
         x = x_t[:, :-1].reshape(-1, *self.shape)
         estimate, div = with_divergence(self.field, x, t, self.method, probe, cond)
-        return VelocityOnly(x_t, t, torch.cat([_flat(estimate.velocity), div[:, None]], dim=1))
+        return VelocityOnly(x_t, t, torch.cat([flat(estimate.velocity), div[:, None]], dim=1))
 
     def singular(self, t: Tensor) -> bool:
         return self.field.singular(t)
+
+    def carried(self) -> Cond:
+        return self.field.carried()
 
 
 def _augmented(
     field: BaseField, x: Tensor, solver: Solver, times: Tensor, method: Estimator, cond: Cond
 ) -> tuple[Tensor, Tensor]:
     """(x_0, -int_0^1 div u dt): the integral as an entry of the state."""
-    state = torch.cat([_flat(x), x.new_zeros(len(x), 1)], dim=1)
+    state = torch.cat([flat(x), x.new_zeros(len(x), 1)], dim=1)
     end = run(Bound(Augmented(field, x.shape[1:], method), cond), state, solver, times).x
     return end[:, :-1].reshape(x.shape), end[:, -1]
-
-
-class Remembering(BaseField):
-    """A field that is asked for its divergence at the states of a solve, and spares the solver's call there."""
-
-    def __init__(self, field: BaseField, method: Estimator) -> None:
-        self.field, self.method = field, method
-        self.path, self.prediction, self.branches = field.path, field.prediction, field.branches
-        self._seen: tuple[Tensor, float, Estimate] | None = None
-
-    def look(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
-        """div u_t(x), (B,), keeping the estimate."""
-        rest = {name: value for name, value in cond.items() if name != PROBE}
-        estimate, div = with_divergence(self.field, x, t, self.method, cond.get(PROBE), rest)
-        self._seen = x, float(t), estimate
-        return div.double()
-
-    def evaluate(self, x_t: Tensor, t: Tensor, **cond: Any) -> Estimate:
-        if self._seen is not None and x_t is self._seen[0] and t.ndim == 0 and float(t) == self._seen[1]:
-            return self._seen[2]
-        cond.pop(PROBE, None)
-        return self.field.evaluate(x_t, t, **cond)
-
-    def singular(self, t: Tensor) -> bool:
-        return self.field.singular(t)
-
-
-def _quadrature(
-    field: BaseField, x: Tensor, solver: Solver, times: Tensor, method: Estimator, cond: Cond
-) -> tuple[Tensor, Tensor]:
-    """(x_0, -int_0^1 div u dt): the integral from the divergence at the visited states."""
-    for end in (times[0], times[-1]):
-        if field.singular(end):
-            raise ValueError(
-                f"at t={float(end):g} no velocity can be read from {field.prediction}: end the grid before"
-            )
-    weights = quadrature_weights(times)
-    seen = Remembering(field, method)
-    values = [seen.look(x, times[0], cond)]
-    x_0 = run(
-        Bound(seen, cond), x, solver, times, callback=lambda i, t, state: values.append(seen.look(state, t, cond))
-    ).x
-    return x_0, torch.stack(values, 1) @ weights.to(x.device)
-
-
-def quadrature_weights(times: Tensor) -> Tensor:
-    """Weights w with sum_i w_i f(t_i) = int f dt from times[0] to times[-1], float64.
-
-    On each interval f is the polynomial through its nearest times: of degree 3, of degree 5 on grids of `FINE` intervals or more;
-    exact for polynomials of that degree on any grid.
-    """
-    times = times.detach().double().cpu()
-    n = len(times) - 1
-    degree = min(n, 3 if n < FINE else 5)
-    first = (torch.arange(n) - (degree - 1) // 2).clamp(0, n - degree)
-    stencil = first[:, None] + torch.arange(degree + 1)
-    half = 0.5 * times.diff()[:, None]
-    local = (times[stencil] - 0.5 * (times[:-1] + times[1:])[:, None]) / half
-    powers = torch.arange(degree + 1)
-    moments = torch.where(powers % 2 == 0, 2.0 / (powers + 1.0), 0.0).double()
-    vandermonde = local[:, None, :] ** powers[:, None]
-    rows = torch.linalg.solve(vandermonde, moments.expand(n, -1)) * half
-    return torch.zeros(n + 1, dtype=torch.float64).index_add_(0, stencil.flatten(), rows.flatten())
 
 
 def _begin(field: BaseField, x_1: Tensor, cond: Cond) -> tuple[Tensor, Cond]:
@@ -233,9 +181,4 @@ def _source(field: BaseField, x_0: Tensor) -> Tensor:
     """log N(x_0; 0, sigma_0² I)."""
     scale = float(field.path.start(torch.ones((), dtype=torch.float64)))
     size = x_0[0].numel()
-    return -0.5 * _flat(x_0 / scale).square().sum(1) - size * (0.5 * LOG_2PI + math.log(scale))
-
-
-def _flat(x: Tensor) -> Tensor:
-    """(B, ...) as (B, D), scalars included."""
-    return x.reshape(len(x), -1)
+    return -0.5 * flat(x_0 / scale).square().sum(1) - size * (0.5 * LOG_2PI + math.log(scale))
