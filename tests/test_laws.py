@@ -73,7 +73,20 @@ def test_every_combination_runs(schedule: str, prediction: str) -> None:
 
 @pytest.mark.parametrize("name", pl.COUPLINGS)
 def test_coupling(name: str) -> None:
-    laws.check_coupling(pl.COUPLINGS[name]())
+    options = {"sinkhorn": {"reg": 0.5}}.get(name, {})
+    laws.check_coupling(pl.COUPLINGS[name](**options), permutation=name != "sinkhorn")
+
+
+@pytest.mark.parametrize("name", ["independent", "class_exact_ot", "conditional_ot"])
+def test_coupling_keeps_the_source_of_a_condition(name: str) -> None:
+    laws.check_conditional_coupling(pl.COUPLINGS[name]())
+
+
+@pytest.mark.parametrize("name", ["exact_ot", "sinkhorn"])
+def test_couplings_that_skew_the_source_of_a_condition_are_caught(name: str) -> None:
+    coupling = pl.couplings.sinkhorn(0.5) if name == "sinkhorn" else pl.couplings.exact_ot()
+    with pytest.raises(LawBroken, match="leaves p"):
+        laws.check_conditional_coupling(coupling)
 
 
 EIGHT = oracles.eight_gaussians(pl.AffinePath(pl.Linear()))

@@ -1,11 +1,25 @@
-"""Couplings of source and data, as indices into the source."""
+"""Couplings of source and data: of a batch, as indices into the source, and of a whole data set, as pairs to draw."""
 
 from collections.abc import Callable
 
-from pathline.couplings.base import Coupling
+from pathline.couplings.base import Coupling, DatasetCoupling, Pairs, PairSource
+from pathline.couplings.class_exact_ot import ClassExactOT, class_exact_ot
+from pathline.couplings.conditional_ot import ConditionalOT, conditional_ot
+from pathline.couplings.exact_ot import ExactOT, exact_ot
 from pathline.couplings.independent import Independent, independent
+from pathline.couplings.sinkhorn import EntropicPlan, Sinkhorn, sinkhorn
 
-COUPLINGS: dict[str, Callable[..., Coupling]] = {"independent": independent}
-"""Couplings by the name that configurations use."""
+COUPLINGS: dict[str, Callable[..., Coupling]] = {
+    "independent": independent,
+    "exact_ot": exact_ot,
+    "class_exact_ot": class_exact_ot,
+    "conditional_ot": conditional_ot,
+    "sinkhorn": sinkhorn,
+}
+"""Couplings of a batch by the name that configurations use."""
 
-__all__ = ["COUPLINGS", "Coupling", "Independent", "independent"]
+__all__ = [
+    "COUPLINGS", "Coupling", "DatasetCoupling", "PairSource", "Pairs",
+    "Independent", "independent", "ExactOT", "exact_ot", "ClassExactOT", "class_exact_ot",
+    "ConditionalOT", "conditional_ot", "Sinkhorn", "EntropicPlan", "sinkhorn",
+]  # fmt: skip

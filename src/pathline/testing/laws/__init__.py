@@ -14,11 +14,17 @@ from pathline.testing.laws.kernel import (
     check_times,
     exact_net,
 )
-from pathline.testing.laws.learning import check_coupling, check_guidance, check_objective, gradient_z_score
+from pathline.testing.laws.learning import (
+    check_conditional_coupling,
+    check_coupling,
+    check_guidance,
+    check_objective,
+    gradient_z_score,
+)
 from pathline.testing.laws.solver import check_order, check_solver, measured_order
 
 __all__ = [
-    "LawBroken", "check_bridge", "check_coupling", "check_field", "check_guidance", "check_net", "check_objective", "check_order",
+    "LawBroken", "check_bridge", "check_conditional_coupling", "check_coupling", "check_field", "check_guidance", "check_net", "check_objective", "check_order",
     "check_path", "check_prediction", "check_schedule", "check_solver", "check_times", "exact_net",
     "gradient_z_score", "measured_order",
 ]  # fmt: skip

@@ -16,26 +16,67 @@ from pathline.testing.laws.base import close, gap, generator, linear_path, requi
 from pathline.testing.laws.kernel import without_input_change
 
 
-def check_coupling(coupling: Coupling) -> None:
-    """A permutation of the source, for any state shape, repeatable by its generator (T27-T30)."""
-    for shape in ((1, 2), (8, 2), (8, 8), (6, 1, 4, 4)):
+def check_coupling(coupling: Coupling, *, permutation: bool = True) -> None:
+    """Indices into the source, a permutation, for any state shape, repeatable, blind to constants, arguments untouched (T27-T30).
+
+    ``permutation=False`` is for a coupling that draws from a plan: each source point is then used once on average only.
+    """
+    for shape in ((1, 2), (8, 2), (8, 8), (9, 1), (6, 1, 4, 4), (130, 2)):
         x_0 = torch.randn(shape, generator=generator(1))
         x_1 = torch.randn(shape, generator=generator(2)) + 1.0
         y = torch.arange(len(x_0)) % 2
+        kept = x_0.clone(), x_1.clone(), y.clone()
         indices = coupling(x_0, x_1, y, generator(3))
         require(
-            indices.dtype == torch.int64 and indices.shape == (len(x_0),),
-            "A coupling returns one int64 index per data point",
+            indices.dtype == torch.int64 and indices.shape == (len(x_0),) and indices.device == x_0.device,
+            "A coupling returns one int64 index per data point, on the device of x_0",
             f"{indices.dtype} of shape {tuple(indices.shape)} for a batch of {len(x_0)}",
         )
         require(
-            torch.equal(indices.sort().values, torch.arange(len(x_0))),
-            "A coupling uses each source point exactly once",
-            f"{indices.unique().numel()} of {len(x_0)} points used: {indices.tolist()}",
-            "Sampling pairs from a plan draws with replacement; take the assignment.",
+            bool(((indices >= 0) & (indices < len(x_0))).all()),
+            "A coupling returns rows of the source",
+            f"values from {int(indices.min())} to {int(indices.max())} for {len(x_0)} points",
         )
+        if permutation:
+            require(
+                torch.equal(indices.sort().values, torch.arange(len(x_0))),
+                "A coupling uses each source point exactly once",
+                f"{indices.unique().numel()} of {len(x_0)} points used: {indices.tolist()}",
+                "Sampling pairs from a plan draws with replacement; take the assignment.",
+            )
         again = coupling(x_0, x_1, y, generator(3))
         require(torch.equal(indices, again), "The same generator gives the same pairs", "two different pairings")
+        require(
+            all(torch.equal(now, then) for now, then in zip((x_0, x_1, y), kept, strict=True)),
+            "A coupling leaves points and labels as they are",
+            "an argument has changed",
+        )
+        wide = coupling(x_0.double().requires_grad_(), x_1.double(), y, generator(3))
+        require(not wide.requires_grad, "Indices carry no gradient", "requires_grad is set")
+        low = coupling(x_0.bfloat16(), x_1.bfloat16(), y, generator(3))
+        require(low.dtype == torch.int64 and low.shape == indices.shape, "A coupling takes bfloat16", f"{low.dtype}")
+
+
+def check_conditional_coupling(coupling: Coupling, n: int = 256, rounds: int = 8) -> None:
+    """p(x_0 | y) is p(x_0): what a coupling must keep to be used with conditions (T30).
+
+    Source N(0, I) in the plane, data of two classes at (−4, 0) and (4, 0). The mean of the sources paired with class 1
+    must be 0 to five standard errors; a coupling that looks at the positions alone gives it sources on the right.
+    """
+    means = []
+    for seed in range(rounds):
+        draw = generator(100 + seed)
+        x_0, y = torch.randn(n, 2, generator=draw), torch.randint(2, (n,), generator=draw)
+        x_1 = torch.randn(n, 2, generator=draw) + torch.stack([8.0 * y - 4.0, torch.zeros(n)], 1)
+        means.append(x_0[coupling(x_0, x_1, y, draw)][y == 1, 0].mean())
+    moved = float(torch.stack(means).mean())
+    bound = 5.0 / (0.5 * n * rounds) ** 0.5
+    require(
+        abs(moved) < bound,
+        "A conditional coupling leaves p(x_0 | y) as it is",
+        f"sources of one class have mean {moved:.2f} instead of 0 (bound {bound:.2f})",
+        "Pair within the class, or add a cost of the condition.",
+    )
 
 
 def check_guidance(make: Callable[[Any], Guidance], *, per_sample: bool = True, tolerance: float = 1e-9) -> None:
