@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("pathline.cli.compare", "which solver for which budget of evaluations, on a run"),
     "plot": ("pathline.cli.plot", "pictures of a run: samples, trajectories, field, loss"),
     "verify": ("pathline.cli.verify", "check the theory by numbers, or where in time a run is wrong"),
+    "play": ("pathline.cli.play", "see flows move: a playground in your browser, on this machine alone"),
 }
 """Command -> the module whose ``main(arguments)`` runs it, and its line in the help."""
 

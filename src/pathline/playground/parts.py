@@ -1,0 +1,122 @@
+"""What both tabs of the page are made of: the canvas, pictures that follow the theme, and mistakes told as messages."""
+
+import base64
+import functools
+import inspect
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from pathline.viz import png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FLOW = Path(__file__).with_name("flow.js")
+"""The drawing code; pages of the documentation load the same file."""
+MOUNT = """
+const player = PathlineFlow.mount(element.querySelector(".plflow-here"), {
+  onDraw: (points) => trigger("drawn", { points }),
+});
+watch("value", () => player.load(props.value));
+player.load(props.value);
+"""
+FORMULAS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "DejaVu Sans", "sans-serif"]
+CODE_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
+
+CSS = """
+.gradio-container { max-width: 1400px !important; margin: 0 auto; }
+.plot img { display: block; margin: 0 auto; max-width: 100%; height: auto; border-radius: 6px; }
+.dark .plot img { filter: invert(0.91) hue-rotate(180deg); }
+.plot.pixels img { image-rendering: pixelated; }
+.dark .plot.pixels img { filter: none; }
+.narrow .form { gap: 0; }
+.katex-display { overflow: auto hidden; padding: 2px 0; margin: 0.5em 0; }
+.prose table th, .prose table td { border-color: var(--border-color-primary) !important; padding: 5px 9px !important; font-size: 13px; }
+.prose table { display: block; overflow-x: auto; }
+footer { display: none !important; }
+"""
+
+
+def theme() -> gr.themes.Base:
+    """The colours of the pictures, and fonts that every machine has."""
+    blue = gr.themes.Color(
+        c50="#eff7fd", c100="#dbe9f5", c200="#a6cce6", c300="#7fb8dc", c400="#56b4e9", c500="#2a86c4", c600="#0072b2",
+        c700="#00629a", c800="#0b4a8a", c900="#083a6b", c950="#06285a",
+    )  # fmt: skip
+    return gr.themes.Base(primary_hue=blue, font=FONTS, font_mono=CODE_FONTS).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_text_color="white",
+        slider_color="*primary_600",
+        slider_color_dark="*primary_400",
+    )
+
+
+class Page(gr.Blocks):
+    """Blocks that bring their looks and limits along, so that ``page.launch()`` is all that an app.py needs."""
+
+    def __init__(self, *, defaults: "dict[str, Any]", **options: Any) -> None:
+        super().__init__(**options)
+        self.launch_defaults = defaults
+
+    def launch(self, *arguments: Any, **options: Any) -> Any:
+        """`gradio.Blocks.launch`; without a host it serves this machine only, or where GRADIO_SERVER_NAME says."""
+        return super().launch(*arguments, **(self.launch_defaults | options))
+
+
+def canvas(elem_id: str, message: "dict[str, Any] | None" = None) -> gr.HTML:
+    """The moving picture; its value is a message for flow.js, and ``.drawn`` tells points drawn on it."""
+    return gr.HTML(
+        value=message or {},
+        html_template='<div class="plflow-here"></div>',
+        js_on_load=FLOW.read_text(encoding="utf-8") + MOUNT,
+        elem_id=elem_id,
+        apply_default_css=False,
+    )
+
+
+def picture(shown: "Axes | bytes", told: str, *, pixels: bool = False) -> str:
+    """A drawing as an <img> with a text for those who do not see it; it is inverted on dark pages unless it is of pixels."""
+    content = shown if isinstance(shown, bytes) else png(shown)
+    kind = "plot pixels" if pixels else "plot"
+    source = base64.b64encode(content).decode("ascii")
+    return f'<div class="{kind}"><img alt="{escape(told)}" src="data:image/png;base64,{source}"></div>'
+
+
+def markdown(text: str = "", **options: Any) -> gr.Markdown:
+    """Text with formulas."""
+    return gr.Markdown(text, latex_delimiters=FORMULAS, **options)
+
+
+def telling(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """``handler`` with its mistakes of the user (ValueError, TypeError, OSError) shown as a message on the page."""
+
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def stream(*values: Any) -> Any:
+            try:
+                yield from handler(*values)
+            except (ValueError, TypeError, OSError) as error:
+                raise gr.Error(_line(error), print_exception=False) from None
+
+        return stream
+
+    @functools.wraps(handler)
+    def single(*values: Any) -> Any:
+        try:
+            return handler(*values)
+        except (ValueError, TypeError, OSError) as error:
+            raise gr.Error(_line(error), print_exception=False) from None
+
+    return single
+
+
+def _line(error: Exception) -> str:
+    return escape(" ".join(str(error).split()) or type(error).__name__)
