@@ -164,6 +164,13 @@ class Parts:
         return Prepared(train=train, held_out=held_out, standardizer=self.standardizer)
 
 
+def cell_of(standardizer: Standardizer, levels: "int | None", device: torch.device) -> Tensor:
+    """The width of one of the whole levels of the data, in standardised units."""
+    if levels is None:
+        raise ValueError("dequantize spreads whole levels, and these data have none: leave it out")
+    return (1.0 / standardizer.std).float().to(device)
+
+
 def prepare(data: Data, settings: Settings) -> Parts:
     """Check, divide and standardise.
 

@@ -54,6 +54,8 @@ class Settings:
     """Share of the data never trained on."""
     standardize: Standardize = "auto"
     """What gets zero mean and unit variance on its own; auto is all together for images, else each feature."""
+    dequantize: bool = False
+    """Spread whole levels uniformly over their cells while training, so that the density, and bits per dimension, exist."""
     log_every: int = 50
     """Steps between lines of log.jsonl."""
     checkpoint_every: int = 1000

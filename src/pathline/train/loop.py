@@ -17,6 +17,7 @@ from pathline.objectives import Matching
 from pathline.train import checkpoint
 from pathline.train.assemble import (
     as_dataset,
+    cell_of,
     load_data,
     make_net,
     make_objective,
@@ -116,6 +117,8 @@ class Trainer:
         self.stepper = Stepper(self.net, self.settings, device)
         self._wrapped = accelerator.prepare(self.net)
         self.generator = torch.Generator(device).manual_seed(derive_seed(self.settings.seed, "noise"))
+        self.cell = cell_of(self.parts.standardizer, self.data.levels, device) if self.settings.dequantize else None
+        """Width of a level in standardised units."""
         self.loss_sum = torch.zeros((), device=device)
         """Sum of the losses since the last line of the log."""
         self.step = 0
@@ -172,6 +175,8 @@ class Trainer:
         net.train()
         while self.step < last and not stop.number:
             x_1, y = self.batches(self.step)
+            if self.cell is not None:
+                x_1 = x_1 + self.cell * (torch.empty_like(x_1).uniform_(generator=generator) - 0.5)
             with precision():
                 loss = (
                     objective(net, x_1, generator=generator)
