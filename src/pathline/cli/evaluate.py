@@ -12,12 +12,13 @@ from pathline.cli.sample import Drawing
 
 ABOUT = """\
 Measure a run: its samples against the held-out part of its data, each metric beside the value that fresh real data
-would get at the same n. Labelled data add class agreement and the features of a small classifier, trained once.
+would get at the same n, and the likelihood of held-out data (bits per dimension for data on whole levels). Labelled data
+add class agreement and the features of a small classifier, trained once.
 
 examples:
   pathline evaluate runs/moons
   pathline evaluate runs/digits --n 1000 --guidance 1.5
-  pathline evaluate runs/moons --metrics w2 mmd"""
+  pathline evaluate runs/moons --metrics w2 mmd nll"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Arguments(Drawing):
     n: int | None = None
     """How many samples; 2000 vectors or 500 images if not given."""
     metrics: tuple[str, ...] = ()
-    """Names in pathline.metrics.METRICS; a choice that fits the data if none is given."""
+    """Names in pathline.metrics.METRICS, and nll; a choice that fits the data if none is given."""
 
 
 def main(words: list[str]) -> None:

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pathline.metrics import Classifier, Report, evaluate, load_classifier, train_classifier
+from pathline.train.nll import NAME as NLL
+from pathline.train.nll import nll
 from pathline.train.run import CLASSIFIER, Run
 
 
@@ -34,7 +36,8 @@ def assess(
     """Sample ``run`` and measure the samples against its held-out data, in your units.
 
     Labelled data also get class agreement and the features of a small classifier, trained on the training part once
-    and kept in the run folder. ``n`` is 2,000 for vectors and 500 for images; ``sampling`` goes to `Run.sample`.
+    and kept in the run folder. ``n`` is 2,000 for vectors and 500 for images; ``sampling`` goes to `Run.sample`. The metrics that
+    ``metrics`` names are those of `pathline.metrics.METRICS` and "nll" (`pathline.train.nll`), which is measured unless others are named.
 
     Raises:
         ValueError: nothing was held out.
@@ -49,6 +52,7 @@ def assess(
     seconds = time.perf_counter() - begin
     judge = None if data.train.y is None else classifier(run)
     asked = None if labels is None or bool((labels < 0).any()) else labels
+    likelihood = run.has_density and (metrics is None or NLL in metrics)
     report = evaluate(
         samples,
         data.held_out.x,
@@ -56,9 +60,11 @@ def assess(
         labels=asked if judge is not None else None,
         real_labels=data.held_out.y if asked is not None else None,
         classifier=judge,
-        metrics=metrics,
+        metrics=None if metrics is None else [name for name in metrics if name != NLL],
         generator=torch.Generator().manual_seed(seed),
     )
+    if likelihood:
+        report = replace(report, rows=(*report.rows, nll(run, seed=seed)))
     return Assessment(report=report, samples=samples, labels=labels, sampling_seconds=seconds)
 
 

@@ -12,20 +12,30 @@ from torch import Tensor, nn
 from pathline.data import Data, Standardizer
 from pathline.field import Field
 from pathline.guidance import Guidance
-from pathline.nets import NETS
-from pathline.objectives import Matching
+from pathline.likelihood import encode
+from pathline.objectives import BridgeMatching, Matching
 from pathline.solvers import Solution, Solver, solve
+from pathline.solvers.integrate import as_solver
 from pathline.times import TimeLaw
 from pathline.train import checkpoint
-from pathline.train.assemble import Prepared, load_data, make_objective, prepare, sampling_arguments
-from pathline.train.config import Sampling, Settings, TrainConfig, settings_from
+from pathline.train.assemble import (
+    Prepared,
+    load_data,
+    make_objective,
+    prepare,
+    sampling_arguments,
+    standardizer_of,
+)
+from pathline.train.config import Sampling, Settings, TrainConfig
 from pathline.train.log import read_log
+from pathline.train.source import Source, prepare_source
+from pathline.train.told import rebuild, settings_told
 
 CONFIG, LOG, CHECKPOINTS, CLASSIFIER = "config.yaml", "log.jsonl", "checkpoints", "classifier"
 SAMPLES, PICTURE, METRICS_FILE, REPORT = "samples.npz", "samples.png", "metrics.json", "report.html"
-SOLVER_FILES = "solvers"
+SOLVER_FILES, COUPLING, PAIRS = "solvers", "coupling.safetensors", "pairs"
 DERIVED = (SOLVER_FILES, "compare.json", "compare.png", "verify.html", "verify.png")
-PRODUCTS = (CONFIG, LOG, CHECKPOINTS, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT, *DERIVED)
+PRODUCTS = (CONFIG, LOG, CHECKPOINTS, COUPLING, PAIRS, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT, *DERIVED)
 """Everything that is written into a run folder."""
 
 
@@ -45,11 +55,15 @@ class Run:
     """A `TrainConfig` where the run was made from one."""
     net: nn.Module
     """The network with the averaged weights, in eval mode."""
-    objective: "Matching | None"
+    objective: "Matching | BridgeMatching | None"
     standardizer: Standardizer
     about: dict[str, Any]
     """Name, shape, class names and checksum of the data."""
     source: "Data | None" = None
+    begin: "Data | None" = None
+    """Where the flow starts, where that was given from Python."""
+    begin_standardizer: "Standardizer | None" = None
+    """The units of the source; None where the flow starts at noise."""
 
     @classmethod
     def open(
@@ -57,14 +71,15 @@ class Run:
         path: "str | Path",
         *,
         net: "nn.Module | None" = None,
-        objective: "Matching | None" = None,
+        objective: "Matching | BridgeMatching | None" = None,
         data: "Data | None" = None,
+        source: "Data | None" = None,
         step: "int | None" = None,
         device: "torch.device | str" = "cpu",
     ) -> "Run":
         """The run in the folder ``path``, with its newest whole checkpoint, or that of ``step``.
 
-        ``net``, ``objective`` and ``data`` are needed only where the run was made from your own, which no file can
+        ``net``, ``objective``, ``data`` and ``source`` are needed only where the run was made from your own, which no file can
         rebuild; ``net`` gets the averaged weights.
 
         Raises:
@@ -74,13 +89,14 @@ class Run:
         path = Path(path)
         if not path.is_dir():
             raise FileNotFoundError(f"no run folder {path}")
-        folder, wanted = path / CHECKPOINTS, ("ema", "standardizer")
+        folder, wanted = path / CHECKPOINTS, ("ema", "standardizer", "source_standardizer")
         if step is None:
             found = checkpoint.load_latest(folder, wanted)
         else:
             found = checkpoint.load(folder / f"{checkpoint.PREFIX}{step:09d}", wanted)
-        settings = _settings(found.facts["settings"])
-        net = _rebuild(found, path) if net is None else net
+        settings = settings_told(found.facts["settings"])
+        begin = found.tensors.get("source_standardizer")
+        net = rebuild(found, path) if net is None else net
         checkpoint.copy_state(net.state_dict(), found.tensors["ema"], found.path / "ema.safetensors")
         if objective is None and isinstance(settings, TrainConfig):
             objective = make_objective(settings)
@@ -93,6 +109,8 @@ class Run:
             standardizer=Standardizer.from_state(found.tensors["standardizer"]),
             about=found.facts["data"],
             source=data,
+            begin=source,
+            begin_standardizer=None if begin is None else Standardizer.from_state(begin),
         )
 
     @cached_property
@@ -101,6 +119,11 @@ class Run:
         if self.objective is None:
             raise ValueError(f"{self.path} was trained with your own objective: Run.open(…, objective=pl.Matching(…))")
         return Field(self.net, self.objective.path, self.objective.prediction)
+
+    @property
+    def has_density(self) -> bool:
+        """Whether log p of data can be computed: a known objective that starts from Gaussian noise."""
+        return self.objective is not None and self.begin_standardizer is None
 
     @property
     def config(self) -> TrainConfig:
@@ -135,6 +158,18 @@ class Run:
                 f"the data {source.name!r} are not those that {self.path} was trained on: they have changed"
             )
         return prepare(source, self.settings).in_memory()
+
+    @cached_property
+    def origin(self) -> "Source | None":
+        """The source and its division; None where the flow starts at noise."""
+        if self.begin_standardizer is None:
+            return None
+        begin = load_data(str(self.config.source), labels=False) if self.begin is None else self.begin
+        if begin.fingerprint != self.about["source"]["sha256"]:
+            raise ValueError(f"the source {begin.name!r} is not that of {self.path}: it has changed")
+        data = load_data(self.config.data, labels=self.config.labels) if self.source is None else self.source
+        paired = self.about["source"]["paired"]
+        return prepare_source(begin, data, self.settings, paired=paired, fit=standardizer_of)
 
     def labels(self, n: int, y: "int | Sequence[int] | Tensor | None" = None) -> "Tensor | None":
         """The labels (n,) that `sample` asks for: each class in turn if ``y`` is None, None for a net without labels.
@@ -175,11 +210,14 @@ class Run:
         grid: "str | Tensor | TimeLaw | None" = None,
         batch_size: int = 256,
         progress: bool = False,
+        x_0: "Tensor | None" = None,
     ) -> Tensor:
         """``n`` samples (n, *shape) in your units, on the CPU.
 
         What is None is taken from the run's own `Sampling`. Sample i is drawn from seed + i alone, so that any
         ``batch_size`` gives the same set up to rounding; ``y`` is read by `labels`. guidance=1 switches guidance off.
+        ``x_0`` (n, *shape) is where to start, in the units of the source; by default the source's own points, sample i
+        from point seed + i of `origin`, or noise.
         """
         if n < 1 or batch_size < 1:
             raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
@@ -188,8 +226,31 @@ class Run:
         done = []
         for start in _starts(n, batch_size, progress):
             stop = min(start + batch_size, n)
-            done.append(self._solve(start, stop, seed, labels, arguments, record=False).x.cpu())
+            begin = None if x_0 is None else x_0[start:stop]
+            done.append(self._solve(start, stop, seed, labels, arguments, record=False, x_0=begin).x.cpu())
         return self.decode(torch.cat(done))
+
+    def encode(
+        self,
+        x: Tensor,
+        *,
+        y: "int | Sequence[int] | Tensor | None" = None,
+        solver: "str | Solver" = "dopri5",
+        batch_size: int = 256,
+        **options: Any,
+    ) -> Tensor:
+        """Where the flow comes from at the points ``x`` (n, *shape) in your units: source points in theirs, or noise.
+
+        ``options`` are those of `pathline.encode`; `sample` with ``x_0`` of what is returned gives ``x`` back.
+        """
+        labels = self.labels(len(x), y)
+        done = []
+        for rows in torch.arange(len(x)).split(batch_size):
+            cond: dict[str, Any] = {} if labels is None else {"y": labels[rows]}
+            z = self.standardizer.transform(x[rows].float()).to(next(self.net.parameters()).device)
+            done.append(encode(self.field, z, solver=solver, **options, **cond).cpu())
+        z_0 = torch.cat(done)
+        return z_0 if self.begin_standardizer is None else self.begin_standardizer.inverse(z_0)
 
     def trajectory(
         self, n: int, *, y: "int | Sequence[int] | Tensor | None" = None, seed: int = 0, **options: Any
@@ -198,8 +259,12 @@ class Run:
         return self._solve(0, n, seed, self.labels(n, y), self.arguments(**options), record=True)
 
     def in_your_units(self, solution: Solution) -> Solution:
-        """A solution with its states in your units, neither clipped nor rounded."""
+        """A solution with its states in your units, neither clipped nor rounded; from a source, its units fade over
+        into those of the data as t rises."""
         states = None if solution.trajectory is None else self.standardizer.inverse(solution.trajectory)
+        if states is not None and solution.trajectory is not None and self.begin_standardizer is not None:
+            t = solution.times.to(states).reshape(-1, *(1,) * (states.ndim - 1))
+            states = t * states + (1.0 - t) * self.begin_standardizer.inverse(solution.trajectory)
         return replace(solution, x=self.standardizer.inverse(solution.x), trajectory=states)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -215,43 +280,21 @@ class Run:
         return sampling_arguments(own, schedule, **options)
 
     def _solve(
-        self, start: int, stop: int, seed: int, labels: "Tensor | None", arguments: dict[str, Any], *, record: bool
-    ) -> Solution:
+        self, start: int, stop: int, seed: int, labels: "Tensor | None", arguments: dict[str, Any], *, record: bool,
+        x_0: "Tensor | None" = None,
+    ) -> Solution:  # fmt: skip
         cond: dict[str, Any] = {} if labels is None else {"y": labels[start:stop]}
-        seeds = range(seed + start, seed + stop)
-        shape = (stop - start, *self.shape)
-        return solve(self.field, shape, seeds=seeds, record=record, **arguments, **cond)
-
-
-def describe_data(data: Data) -> dict[str, Any]:
-    """What a run remembers of its data."""
-    return {
-        "name": data.name,
-        "size": len(data),
-        "shape": list(data.shape),
-        "class_names": list(data.class_names),
-        "image": data.image,
-        "levels": data.levels,
-        "sha256": data.fingerprint,
-    }
-
-
-def stored_settings(path: Path) -> Settings:
-    """The settings of the run in the folder ``path``, from its newest whole checkpoint."""
-    return _settings(checkpoint.load_latest(path / CHECKPOINTS, ()).facts["settings"])
-
-
-def _settings(values: dict[str, Any]) -> Settings:
-    return TrainConfig.from_dict(values) if "net" in values else settings_from(values)
-
-
-def _rebuild(found: checkpoint.Checkpoint, path: Path) -> nn.Module:
-    told = found.facts["net"]
-    if told["name"] not in NETS:
-        raise ValueError(
-            f"{path} holds the weights of your own net {told.get('class', told['name'])}: Run.open(…, net=…)"
-        )
-    return NETS[told["name"]](**told["config"])
+        begin: Any = (stop - start, *self.shape)
+        if x_0 is not None:
+            x_0 = x_0.float()
+            begin = x_0 if self.begin_standardizer is None else self.begin_standardizer.transform(x_0)
+        elif self.origin is not None:
+            begin = self.origin.points(seed + start, stop - start)
+        drawn = not isinstance(begin, Tensor)
+        seeds = range(seed + start, seed + stop) if drawn or as_solver(arguments["solver"]).stochastic else None
+        if not drawn:
+            begin = begin.to(next(self.net.parameters()).device)
+        return solve(self.field, begin, seeds=seeds, record=record, **arguments, **cond)
 
 
 def _starts(n: int, batch_size: int, progress: bool) -> Any:
