@@ -3,6 +3,7 @@
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +12,11 @@ import torch
 from torch import Tensor
 
 from pathline._errors import nearest
+from pathline.data.arrays import ArrayReader
+from pathline.data.augment import flipped
 from pathline.data.base import Dataset
+from pathline.data.headers import Member, check_memory, members
+from pathline.data.lazy import LazyDataset
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -34,9 +39,19 @@ DAMAGE = (
 """What NumPy raises on damaged files, by flipping random bytes of sound ones."""
 
 
+LAZY_BYTES = 1 << 30
+"""Samples that take more than this as float32 are read row by row unless told otherwise."""
+
+
 def from_file(
-    path: str | PathLike[str], *, x: str | None = None, y: str | None = None, layout: Layout | None = None
-) -> Dataset:
+    path: str | PathLike[str],
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    layout: Layout | None = None,
+    lazy: bool | None = None,
+    flip: bool = False,
+) -> Dataset | LazyDataset:
     """The data set in a ``.npy`` or ``.npz`` file.
 
     Args:
@@ -47,102 +62,113 @@ def from_file(
             ``(N, C, H, W)``, "channels_last" for ``(N, H, W, C)``. By default samples are images only if the
             array has rank 4 with 1, 3 or 4 entries along exactly one of axis 1 and axis 3, which then is that of
             the channels; if both fit, the layout must be told; everything else is "array".
+        lazy: read rows from the file when a batch asks for them, for files larger than memory; the file must then be
+            uncompressed. By default from 1 GiB of samples on.
+        flip: mirror images at random in training.
 
     Returns:
-        A `Dataset` named after the file. ``levels`` is 256 for uint8, 2 for bool, else None.
+        A `Dataset`, or `LazyDataset`, named after the file. ``levels`` is 256 for uint8, 2 for bool, else None.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, of another kind, or holds pickled objects; samples are not numbers, not
             finite, fewer than two, or of ambiguous layout; labels do not fit the samples.
     """
-    import numpy as np
-
     path = Path(path)
-    arrays = _read(path)
-    samples = _pick_samples(arrays, x, path)
-    labels = _pick_labels(arrays, y, path)
-    if samples.dtype.kind not in "iufb":
-        raise ValueError(f"the samples in {path} must be numbers, got an array of dtype {samples.dtype}")
-    if samples.ndim < 2 or 0 in samples.shape[1:]:
+    declared = _declared(path)
+    name = _name_of_samples(declared, x, path)
+    header = declared[name].header
+    shape, kind = header.shape, header.dtype.kind
+    if kind not in "iufb":
+        raise ValueError(f"the samples in {path} must be numbers, got an array of dtype {header.dtype}")
+    if len(shape) < 2 or 0 in shape[1:]:
         raise ValueError(
-            f"the samples in {path} must have shape (N, ...), got {samples.shape}: reshape single numbers to (N, 1)"
+            f"the samples in {path} must have shape (N, ...), got {shape}: reshape single numbers to (N, 1)"
         )
-    if len(samples) < 2:
-        raise ValueError(f"{path} holds {len(samples)} samples: at least 2 are needed, one to train on and one to test")
-    samples, image = _arrange(samples, layout, path)
-    levels = {np.dtype(np.uint8): 256, np.dtype(np.bool_): 2}.get(samples.dtype)
-    classes, names = _labels(labels, len(samples), path)
-    return Dataset(x=_finite(samples, path), y=classes, name=path.stem, class_names=names, image=image, levels=levels)
+    if shape[0] < 2:
+        raise ValueError(f"{path} holds {shape[0]} samples: at least 2 are needed, one to train on and one to test")
+    layout = _layout_of(shape, layout, path)
+    levels = {"uint8": 256, "bool": 2}.get(str(header.dtype))
+    if lazy is None:
+        lazy = declared[name].plain and not header.fortran and 4 * header.count > LAZY_BYTES
+    wanted = () if lazy else (name,)
+    label_name = ("y" if "y" in declared and name != "y" else None) if y is None else _known(declared, y, path)
+    arrays = _read(path, declared, wanted if label_name is None else (*wanted, label_name))
+    classes, names = _labels(None if label_name is None else arrays[label_name], shape[0], path)
+    if lazy:
+        reader = ArrayReader(path, declared[name], layout)
+        data = LazyDataset(
+            reader=reader, shape=tuple(reader.read(torch.zeros(1, dtype=torch.int64), None).shape[1:]), y=classes,
+            name=path.stem, class_names=names, image=layout != "array", levels=levels,
+        )  # fmt: skip
+    else:
+        samples = _arrange(arrays[name], layout)
+        data = Dataset(
+            x=_finite(samples, path), y=classes, name=path.stem, class_names=names, image=layout != "array",
+            levels=levels,
+        )  # fmt: skip
+    return flipped(data) if flip else data
 
 
-def _read(path: Path) -> "dict[str, ndarray]":
-    """The arrays of the file by name; that of a ``.npy`` file is called "x"."""
-    import numpy as np
-
+def _declared(path: Path) -> dict[str, Member]:
+    """What the headers of the file claim, checked against its size."""
     if path.suffix not in (".npy", ".npz"):
         raise ValueError(f"cannot read {path}: expected a .npy or .npz file, as numpy.save and numpy.savez write")
     if not path.is_file():
         raise FileNotFoundError(f"no file {path} (looked in {path.absolute().parent})")
+    return members(path)
+
+
+def _read(path: Path, declared: dict[str, Member], names: tuple[str, ...]) -> "dict[str, ndarray]":
+    """The arrays called ``names``."""
+    import numpy as np
+
+    # samples also need their float32 copy
+    total = sum(declared[name].header.nbytes + 4 * declared[name].header.count for name in names)
+    check_memory(total, str(path), "write it uncompressed with numpy.savez or numpy.save, and it is read row by row")
     try:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return {"x": content}
-            arrays = {name: content[name] for name in content.files}
+            return {"x": content} if isinstance(content, np.ndarray) else {name: content[name] for name in names}
     except DAMAGE as error:
-        if "allow_pickle" in str(error) and _looks_like_numpy(path):
-            raise ValueError(
-                f"{path} holds Python objects, which are never loaded (they can run code): save numeric arrays"
-            ) from None
         raise ValueError(
             f"{path} is damaged or no {path.suffix} file ({type(error).__name__}: {error}): write it again with "
             f"numpy.{'savez' if path.suffix == '.npz' else 'save'}"
         ) from error
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # any zip archive opens; its other members come as bytes
-            raise ValueError(f"{path} is no .npz file: its member {name!r} is no array")
-    return arrays
 
 
-def _looks_like_numpy(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(6) == b"\x93NUMPY" or zipfile.is_zipfile(path)
-
-
-def _pick_samples(arrays: "dict[str, ndarray]", name: str | None, path: Path) -> "ndarray":
-    if name is not None or "x" in arrays:
-        return _pick(arrays, name or "x", path)
-    others = [key for key in arrays if key != "y"]
+def _name_of_samples(declared: Mapping[str, object], name: str | None, path: Path) -> str:
+    if name is not None or "x" in declared:
+        return _known(declared, name or "x", path)
+    others = [key for key in declared if key != "y"]
     if len(others) != 1:
-        raise ValueError(f"{path} holds the arrays {sorted(arrays)}: tell which are the samples with x=")
-    return arrays[others[0]]
+        raise ValueError(f"{path} holds the arrays {sorted(declared)}: tell which are the samples with x=")
+    return others[0]
 
 
-def _pick_labels(arrays: "dict[str, ndarray]", name: str | None, path: Path) -> "ndarray | None":
-    return arrays.get("y") if name is None else _pick(arrays, name, path)
+def _known(declared: Mapping[str, object], name: str, path: Path) -> str:
+    if name not in declared:
+        raise ValueError(f"{path} holds no array {name!r}: {nearest(name, declared)}")
+    return name
 
 
-def _pick(arrays: "dict[str, ndarray]", name: str, path: Path) -> "ndarray":
-    if name not in arrays:
-        raise ValueError(f"{path} holds no array {name!r}: {nearest(name, arrays)}")
-    return arrays[name]
-
-
-def _arrange(samples: "ndarray", layout: Layout | None, path: Path) -> "tuple[ndarray, bool]":
-    """The samples with channels first where they are images, and whether they are."""
+def _layout_of(shape: tuple[int, ...], layout: Layout | None, path: Path) -> Layout:
+    """The layout that is told, or else inferred."""
     if layout is None:
-        layout = _infer_layout(samples.shape, path)
-    elif layout not in LAYOUTS:
+        return _infer_layout(shape, path)
+    if layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}: {nearest(layout, LAYOUTS)}")
     rank, meaning = LAYOUTS[layout]
-    if rank and samples.ndim != rank:
-        raise ValueError(f"layout {layout!r} means {meaning}, but the samples in {path} have shape {samples.shape}")
+    if rank and len(shape) != rank:
+        raise ValueError(f"layout {layout!r} means {meaning}, but the samples in {path} have shape {shape}")
+    return layout
+
+
+def _arrange(samples: "ndarray", layout: Layout) -> "ndarray":
+    """The samples with channels first where they are images."""
     if layout == "gray":
-        return samples[:, None], True
-    if layout == "channels_last":
-        return samples.transpose(0, 3, 1, 2), True
-    return samples, layout == "channels_first"
+        return samples[:, None]
+    return samples.transpose(0, 3, 1, 2) if layout == "channels_last" else samples
 
 
 def _infer_layout(shape: tuple[int, ...], path: Path) -> Layout:

@@ -51,4 +51,4 @@ def split(dataset: Rows, held_out: float = 0.1, *, seed: int = 0) -> Split[Rows]
             f"held_out {held_out} of {n} samples leaves a part empty: give more samples or another fraction"
         )
     mask = torch.from_numpy(chosen)
-    return Split(dataset.subset((~mask).nonzero()[:, 0]), dataset.subset(mask.nonzero()[:, 0]))
+    return Split(dataset.subset((~mask).nonzero()[:, 0]), dataset.subset(mask.nonzero()[:, 0]))  # pyright: ignore[reportReturnType]
