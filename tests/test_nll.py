@@ -12,7 +12,7 @@ from pathline.data import Dataset, Standardizer
 from pathline.train import Run
 from pathline.train.config import Settings
 from pathline.train.nll import nll
-from pathline.train.run import describe_data
+from pathline.train.told import describe_data
 
 LINEAR = pl.AffinePath(pl.Linear())
 

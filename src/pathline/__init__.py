@@ -11,7 +11,7 @@ True
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pathline import couplings, guidance, likelihood, objectives, predictions, schedules, solvers, times
+from pathline import control, couplings, guidance, likelihood, objectives, predictions, schedules, solvers, times
 from pathline._version import __version__
 from pathline.couplings import COUPLINGS
 from pathline.field import BaseField, Field
@@ -34,7 +34,7 @@ from pathline.schedules import (
     Schedule,
     Trig,
 )
-from pathline.solvers import SOLVERS, Solution, Solver, integrate, load_solver, sample, solve, tune
+from pathline.solvers import SOLVERS, Solution, Solver, integrate, load_solver, processes, sample, simulate, solve, tune
 from pathline.times import TIMES, TimeLaw
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ __all__ = [
     # training
     "Matching", "BridgeMatching", "TimeLaw", "weights", "fit", "Trainer", "Run",
     # simulation
-    "Solver", "Solution", "sample", "solve", "integrate", "tune", "load_solver",
+    "Solver", "Solution", "sample", "solve", "integrate", "simulate", "tune", "load_solver",
     # likelihood
     "log_prob", "encode", "bits_per_dim",
     # registries
     "SCHEDULES", "PREDICTIONS", "TIMES", "COUPLINGS", "GUIDANCE", "WEIGHTS", "SOLVERS",
     # modules
-    "schedules", "predictions", "times", "couplings", "guidance", "objectives", "solvers", "likelihood",
+    "schedules", "predictions", "times", "couplings", "guidance", "objectives", "solvers", "processes", "likelihood",
     "data", "metrics", "nets", "testing", "train", "verify", "viz",
 ]  # fmt: skip
 
