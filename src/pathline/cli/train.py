@@ -13,7 +13,8 @@ from pathline.cli.parsing import UsageError, parse
 from pathline.data import DATASETS
 from pathline.train import RECIPES, Run, TrainConfig, assess, pictures
 from pathline.train.loop import Trainer, trainer_of
-from pathline.train.run import METRICS_FILE, PICTURE, SAMPLES, stored_settings
+from pathline.train.run import CHECKPOINTS, METRICS_FILE, PICTURE, SAMPLES
+from pathline.train.told import stored_settings
 
 ABOUT = f"""\
 Train a generator, then draw samples, measure them and write a report.
@@ -98,7 +99,7 @@ def _base(name: "str | None", words: list[str]) -> TrainConfig:
     folder = Path(out or base.out or "runs")
     if not folder.is_dir():
         raise FileNotFoundError(f"nothing to resume: there is no folder {folder}")
-    stored = stored_settings(folder)
+    stored = stored_settings(folder / CHECKPOINTS)
     if not isinstance(stored, TrainConfig):
         raise UsageError(f"{folder} was trained from Python objects: resume it there, with Trainer(resume=True)")
     return dataclasses.replace(stored, out=str(folder))

@@ -13,10 +13,10 @@ from pathline.couplings import COUPLINGS
 from pathline.data import Data, Dataset, LazyDataset, Standardizer, StreamDataset, from_torch, in_memory, load
 from pathline.data import split as divide
 from pathline.guidance import Guidance
-from pathline.nets import NETS
-from pathline.objectives import WEIGHTS, Matching
-from pathline.paths import AffinePath
-from pathline.predictions import PREDICTIONS, Prediction, edm_f
+from pathline.nets import NETS, TwoHeads
+from pathline.objectives import WEIGHTS, BridgeMatching, Matching
+from pathline.paths import GAMMAS, AffinePath, BridgePath, two_heads
+from pathline.predictions import PREDICTIONS, VELOCITY, Prediction, edm_f
 from pathline.schedules import SCHEDULES, Schedule
 from pathline.solvers import SOLVERS, NonStationary, Solver, load_solver
 from pathline.times import TIMES, TimeLaw, shifted
@@ -25,19 +25,36 @@ from pathline.train.order import derive_seed
 from pathline.train.spec import build, split_spec
 
 
-def make_objective(config: TrainConfig) -> Matching:
+def make_objective(config: TrainConfig) -> "Matching | BridgeMatching":
     """The objective that a config names."""
     schedule: Schedule = build("schedule", config.schedule, SCHEDULES)
+    times = make_times(config.times, schedule)
+    # the independent coupling is the order in which noise is drawn: nothing to gather
+    coupling = None if config.coupling == "independent" else build("coupling", config.coupling, COUPLINGS)
+    if config.bridge is not None:
+        return _make_bridge(config, schedule, times, coupling)
+    if config.score_head:
+        raise ValueError("score_head needs a bridge: without noise of its own the velocity alone tells the score")
     return Matching(
         path=AffinePath(schedule),
         prediction=make_prediction(config.prediction),
         loss_in=None if config.loss_in is None else make_prediction(config.loss_in),
-        times=make_times(config.times, schedule),
+        times=times,
         weight=None if config.weight is None else build("weight", config.weight, WEIGHTS),
-        # the independent coupling is the order in which noise is drawn: nothing to gather
-        coupling=None if config.coupling == "independent" else build("coupling", config.coupling, COUPLINGS),
+        coupling=coupling,
         label_dropout=config.label_dropout,
     )
+
+
+def _make_bridge(config: TrainConfig, schedule: Schedule, times: TimeLaw, coupling: Any) -> BridgeMatching:
+    for name, value, only in (
+        ("prediction", config.prediction, "velocity"), ("loss_in", config.loss_in, None), ("weight", config.weight, None),
+    ):  # fmt: skip
+        if value != only:
+            raise ValueError(f"a bridge regresses the velocity, each time with the same weight: leave {name} at {only}")
+    path = BridgePath(schedule, build("bridge", str(config.bridge), GAMMAS))
+    prediction = two_heads() if config.score_head else VELOCITY
+    return BridgeMatching(path, prediction, times=times, coupling=coupling, label_dropout=config.label_dropout)
 
 
 def make_prediction(text: str) -> Prediction:
@@ -54,8 +71,11 @@ def make_times(text: str, schedule: Schedule) -> TimeLaw:
     return build("time law", text, {**TIMES, "shifted": moved}, schedule=schedule)
 
 
-def make_net(text: str, data: Data, *, labels: bool, seed: int) -> nn.Module:
-    """A network by name, sized for ``data``, with weights drawn from ``seed`` alone."""
+def make_net(text: str, data: Data, *, labels: bool, seed: int, heads: int = 0) -> nn.Module:
+    """A network by name, sized for ``data``, with weights drawn from ``seed`` alone; two of them for two heads."""
+    if heads:
+        first, second = (make_net(text, data, labels=labels, seed=derive_seed(seed, "head", k)) for k in range(2))
+        return TwoHeads(first, second)
     name, given, _ = split_spec("net", text)
     kind = lookup("net", name, {**NETS, "auto": NETS["dit" if data.image else "mlp"]})
     if given:
@@ -187,12 +207,14 @@ def prepare(data: Data, settings: Settings) -> Parts:
             train, held_out = data.split(settings.held_out, seed=settings.seed)
         else:
             train, held_out = divide(data, settings.held_out, seed=settings.seed)
+    return Parts(train=train, held_out=held_out, standardizer=standardizer_of(train, settings))
+
+
+def standardizer_of(train: Data, settings: Settings) -> Standardizer:
+    """What brings the training part to the units of the network."""
     seen = train.in_memory() if isinstance(train, StreamDataset) else train
     if settings.standardize == "none":
-        one = torch.ones((1,) * len(data.shape), dtype=torch.float64)
+        one = torch.ones((1,) * len(train.shape), dtype=torch.float64)
         low, high = (v.double() for v in torch.aminmax(in_memory(seen, limit=1000).x))
-        standardizer = Standardizer(mean=0 * one, std=one, low=low * one, high=high * one)
-    else:
-        per = None if settings.standardize == "auto" else settings.standardize
-        standardizer = Standardizer.fit(seen, per=per)
-    return Parts(train=train, held_out=held_out, standardizer=standardizer)
+        return Standardizer(mean=0 * one, std=one, low=low * one, high=high * one)
+    return Standardizer.fit(seen, per=None if settings.standardize == "auto" else settings.standardize)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pathline.objectives import Matching
+from pathline.objectives import BridgeMatching, Matching
 from pathline.train.checkpoint import list_checkpoints
 from pathline.train.run import CHECKPOINTS, LOG, PRODUCTS
 
@@ -49,8 +49,7 @@ def clear_run(out: Path) -> None:
 def check_first_batch(
     net: nn.Module,
     objective: Callable[..., Tensor],
-    x: Tensor,
-    y: "Tensor | None",
+    given: tuple[Tensor, dict[str, Tensor]],
     classes: "int | None",
 ) -> None:
     """One loss without a gradient, so that a net that does not fit the data fails before a folder is made.
@@ -62,17 +61,18 @@ def check_first_batch(
     known = config.get("num_classes") if isinstance(config, dict) else None
     if classes is not None and known is not None and classes > known:
         raise ValueError(f"the labels go up to {classes - 1}, but the net has num_classes={known}")
-    given: dict[str, Any] = {} if y is None else {"y": y}
-    if isinstance(objective, Matching):
-        objective.field(net).check_conditions(given)
+    x, rest = given
+    labelled = {"y": rest["y"]} if "y" in rest else {}
+    if isinstance(objective, Matching | BridgeMatching):
+        objective.field(net).check_conditions(labelled)
     was = net.training
     net.eval()
     try:
         with torch.no_grad(), own_randomness(0):
-            loss = objective(net, x, generator=torch.Generator(x.device).manual_seed(0), **given)
+            loss = objective(net, x, generator=torch.Generator(x.device).manual_seed(0), **rest)
     except (RuntimeError, IndexError) as error:
         told = str(error).splitlines()[0]
-        hint = "" if y is None else " (dropped labels are -1: give the net a class for them, or label_dropout=0)"
+        hint = "" if not labelled else " (dropped labels are -1: give the net a class for them, or label_dropout=0)"
         raise ValueError(f"the net fails on a first batch of shape {tuple(x.shape)}: {told}{hint}") from error
     finally:
         net.train(was)

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import os
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pathline._errors import nearest
+from pathline.train.values import check_types, need, read_yaml, write_yaml
 
 Precision = Literal["no", "bf16", "fp16"]
 Decay = Literal["cosine", "constant"]
@@ -66,17 +65,17 @@ class Settings:
     def __post_init__(self) -> None:
         check_types(self)
         for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep"):
-            _need(self, name, getattr(self, name) >= 1, "at least 1")
+            need(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "clip"):
             value = getattr(self, name)
-            _need(self, name, value is None or (math.isfinite(value) and value > 0), "positive and finite")
+            need(self, name, value is None or (math.isfinite(value) and value > 0), "positive and finite")
         for name in ("warmup", "weight_decay"):
-            _need(self, name, 0 <= getattr(self, name) < math.inf, "at least 0")
-        _need(self, "lr_end", 0 <= self.lr_end <= 1, "a share in [0, 1]")
-        _need(self, "betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
-        _need(self, "ema", 0 <= self.ema < 1, "in [0, 1), 0 for none")
-        _need(self, "seed", 0 <= self.seed < SEED_LIMIT, "in [0, 2**32)")
-        _need(self, "held_out", 0 <= self.held_out < 1, "a share in [0, 1), 0 for none")
+            need(self, name, 0 <= getattr(self, name) < math.inf, "at least 0")
+        need(self, "lr_end", 0 <= self.lr_end <= 1, "a share in [0, 1]")
+        need(self, "betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
+        need(self, "ema", 0 <= self.ema < 1, "in [0, 1), 0 for none")
+        need(self, "seed", 0 <= self.seed < SEED_LIMIT, "in [0, 2**32)")
+        need(self, "held_out", 0 <= self.held_out < 1, "a share in [0, 1), 0 for none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ class Sampling:
             raise ValueError(f"give sampling steps or evaluations, not both (got {self.steps} and {self.evaluations})")
         for name in ("steps", "evaluations"):
             value = getattr(self, name)
-            _need(self, name, value is None or value >= 1, "at least 1")
+            need(self, name, value is None or value >= 1, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +123,19 @@ class Subject:
     weight: str | None = None
     """Weight of the loss over time, of pl.WEIGHTS; uniform if None."""
     coupling: str = "independent"
-    """How noise and data are paired, of pl.COUPLINGS."""
+    """How source and data are paired, of pl.COUPLINGS."""
+    source: str | None = None
+    """Where the flow starts, named like data; Gaussian noise if None."""
+    paired: bool = False
+    """Row i of the source belongs to row i of the data."""
+    bridge: str | None = None
+    """Noise between source and data, of pathline.paths.GAMMAS, such as "brownian(0.5)"; none if None."""
+    score_head: bool = False
+    """A second network for the score of a bridge, which stochastic solvers need."""
+    start: str | None = None
+    """A run whose averaged weights training starts from."""
+    pairs: str | None = None
+    """Folder of the pairs (x_0, x_1) of another flow to train on, as `pathline reflow` makes them."""
     label_dropout: float = 0.1
     """Share of labels dropped in training, which makes guidance possible."""
     sampling: Sampling = field(default_factory=Sampling)
@@ -174,33 +185,6 @@ def plain(config: Settings) -> dict[str, Any]:
     return simple(dataclasses.asdict(config))
 
 
-def read_yaml(path: "str | Path") -> dict[str, Any]:
-    """The mapping in a YAML file, read without running anything."""
-    import yaml
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no config file {path}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        told = " ".join(str(error).split())
-        raise ValueError(f"{path} is no readable YAML: {told}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a mapping such as 'data: moons', got {type(values).__name__}")
-    return values
-
-
-def write_yaml(path: "str | Path", values: Mapping[str, Any]) -> None:
-    """Write a mapping in the order of its keys: the whole file or none of it."""
-    import yaml
-
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.writing")
-    draft.write_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(draft, path)
-
-
 def _from_dict(cls: type, values: Mapping[str, Any], kind: str) -> Any:
     known = [f.name for f in dataclasses.fields(cls)]
     for key in values:
@@ -225,38 +209,3 @@ def _number(text: str) -> Any:
         return float(text)
     except ValueError:
         return text
-
-
-def check_types(config: Any) -> None:
-    """Refuse a value that its annotation does not allow; an int serves as a float."""
-    for name, wanted in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if not _fits(value, wanted):
-            raise TypeError(f"{name} must be {_spelled(wanted)}, got {value!r}")
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    origin = get_origin(wanted)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in get_args(wanted))
-    if origin is Literal:
-        return value in get_args(wanted)
-    if origin is tuple:
-        items = get_args(wanted)
-        return isinstance(value, tuple) and len(value) == len(items) and all(map(_fits, value, items))
-    if wanted in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, (int, float) if wanted is float else wanted)
-
-
-def _spelled(wanted: Any) -> str:
-    if get_origin(wanted) is Literal:
-        return " or ".join(map(repr, get_args(wanted)))
-    if get_origin(wanted) in (typing.Union, types.UnionType):
-        return " or ".join(_spelled(option) for option in get_args(wanted))
-    return "None" if wanted is type(None) else str(wanted) if get_args(wanted) else wanted.__name__
-
-
-def _need(config: Any, name: str, fine: bool, wanted: str) -> None:
-    if not fine:
-        raise ValueError(f"{name} must be {wanted}, got {getattr(config, name)!r}")

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
-from pathline._errors import nearest
 from pathline.data import Data
-from pathline.objectives import Matching
+from pathline.objectives import BridgeMatching, Matching
 from pathline.train import checkpoint
 from pathline.train.assemble import (
     as_dataset,
@@ -23,18 +22,22 @@ from pathline.train.assemble import (
     make_objective,
     prepare,
     sampling_arguments,
+    standardizer_of,
 )
 from pathline.train.checks import check_first_batch, check_folder, clear_run, own_randomness, refuse_changes
-from pathline.train.config import Settings, TrainConfig, plain, settings_from, write_yaml
+from pathline.train.config import Settings, TrainConfig, plain, write_yaml
 from pathline.train.ema import EMA
-from pathline.train.feed import batches_of
 from pathline.train.log import Log
 from pathline.train.optim import Stepper, rate_at
 from pathline.train.order import derive_seed
+from pathline.train.pairing import Ahead, Plain
 from pathline.train.progress import Progress
-from pathline.train.run import CHECKPOINTS, CONFIG, LOG, Run, describe_data
+from pathline.train.run import CHECKPOINTS, CONFIG, LOG, Run
+from pathline.train.setup import Feed, accelerator_of, settings_of, uncoupled
 from pathline.train.signals import Interrupted, StopRequest
+from pathline.train.source import prepare_source
 from pathline.train.state import pack, restore
+from pathline.train.told import describe_data, settings_told
 
 
 class DivergedError(RuntimeError):
@@ -58,10 +61,11 @@ def trainer_of(
     objective = make_objective(config)
     sampling_arguments(config.sampling, objective.path.schedule)
     data = load_data(config.data, labels=config.labels)
-    net = make_net(config.net, data, labels=config.labels, seed=config.seed)
+    net = make_net(config.net, data, labels=config.labels, seed=config.seed, heads=len(objective.prediction.heads))
     return Trainer(
-        net=net, objective=objective, data=data, settings=config, resume=resume, overwrite=overwrite, progress=progress
-    )
+        net=net, objective=objective, data=data, settings=config, resume=resume, overwrite=overwrite, progress=progress,
+        source=None if config.source is None else load_data(config.source, labels=False), paired=config.paired,
+    )  # fmt: skip
 
 
 class Trainer:
@@ -70,9 +74,12 @@ class Trainer:
     Args:
         net: a module ``net(x_t, t, y=None)`` that returns a tensor like x_t; no base class is needed. It is trained
             in place.
-        objective: a `Matching`, or any ``objective(net, x_1, y=y, generator=generator) -> loss``.
+        objective: a `Matching` or `BridgeMatching`, or any ``objective(net, x_1, y=y, generator=generator) -> loss``,
+            which with a source also gets ``x_0``. The coupling of ours is made ahead, by a thread.
         data: a data set of `pathline.data`, a tensor (N, ...), a pair (samples, labels), or a map-style Dataset of
             torch, in your own units; the network sees standardised values, and `Run.sample` returns your units.
+        source: where the flow starts, like ``data``; Gaussian noise if None. It is standardised on its own.
+        paired: row i of the source belongs to row i of the data.
         settings: a `Settings`; every field of it may also be given by name, as in ``steps=500``.
         resume: go on from the last checkpoint in ``out``, bit for bit.
         overwrite: delete the run that ``out`` holds when training starts.
@@ -87,15 +94,17 @@ class Trainer:
         self,
         *,
         net: nn.Module,
-        objective: "Matching | Callable[..., Tensor]",
+        objective: "Matching | BridgeMatching | Callable[..., Tensor]",
         data: "Data | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]",
+        source: "Data | Tensor | TorchDataset[Any] | None" = None,
+        paired: bool = False,
         settings: "Settings | None" = None,
         resume: bool = False,
         overwrite: bool = False,
         progress: bool = True,
         **options: Any,
     ) -> None:
-        self.settings = _settings(settings, options)
+        self.settings = settings_of(settings, options)
         self.resume, self.overwrite, self.progress = resume, overwrite, progress
         if not isinstance(net, nn.Module) or not any(p.requires_grad for p in net.parameters()):
             raise TypeError(f"net must be a torch.nn.Module with weights to train, got {type(net).__name__}")
@@ -105,14 +114,17 @@ class Trainer:
         self.out = Path(self.settings.out or f"runs/{self.data.name}")
         check_folder(self.out, resume=resume, overwrite=overwrite)
         self.parts = prepare(self.data, self.settings)
-        accelerator = _accelerator(self.settings)
+        if paired and source is None:
+            raise ValueError("paired needs a source: row i of it belongs to row i of the data")
+        self.source = None if source is None else as_dataset(source)
+        self.origin = None
+        if self.source is not None:
+            self.origin = prepare_source(self.source, self.data, self.settings, paired=paired, fit=standardizer_of)
+        accelerator = accelerator_of(self.settings)
         device = accelerator.device
-        self.batches = batches_of(
-            self.parts.train, self.parts.standardizer, self.settings.batch_size, self.settings.seed, device
-        )
+        self.feed = Feed(self.parts, self.origin, objective, self.settings, device)
         self.net = net.to(device)
-        x, y = self.batches.first(4)
-        check_first_batch(self.net, objective, x, y, self.data.num_classes)
+        check_first_batch(self.net, uncoupled(objective), self.feed.first(4), self.data.num_classes)
         self.ema = EMA(self.net, self.settings.ema)
         self.stepper = Stepper(self.net, self.settings, device)
         self._wrapped = accelerator.prepare(self.net)
@@ -145,9 +157,10 @@ class Trainer:
             write_yaml(self.out / CONFIG, plain(self.settings))
             log = stack.enter_context(closing(Log(self.out / LOG)))
             log.write(event="resume" if self.step else "start", step=self.step, time=time.time(), until=last)
+            feed = stack.enter_context(closing(self.feed.open(self.out, progress=self.progress)))
             bar = stack.enter_context(Progress(self.step, last, enabled=self.progress))
             stop = stack.enter_context(StopRequest())
-            self._train(last, log, bar, stop)
+            self._train(last, log, bar, stop, feed)
         if stop.number:
             raise Interrupted(
                 f"stopped at step {self.step} of {self.settings.steps}; saved {self._saved}; "
@@ -163,46 +176,51 @@ class Trainer:
             step=self.step,
             settings=self.settings,
             net=self.ema.net,
-            objective=self.objective if isinstance(self.objective, Matching) else None,
+            objective=self.objective if isinstance(self.objective, Matching | BridgeMatching) else None,
             standardizer=self.parts.standardizer,
-            about=describe_data(self.data),
+            about=self.describe(),
             source=self.data,
+            begin=self.source,
+            begin_standardizer=None if self.origin is None else self.origin.standardizer,
         )
 
-    def _train(self, last: int, log: Log, bar: Progress, stop: StopRequest) -> None:
-        settings, net, objective, generator = self.settings, self._wrapped, self.objective, self.generator
+    def describe(self) -> dict[str, Any]:
+        """What the run remembers of its data and source."""
+        paired = self.origin is not None and self.origin.paired
+        return describe_data(self.data, self.source, paired=paired)
+
+    def _train(self, last: int, log: Log, bar: Progress, stop: StopRequest, feed: "Plain | Ahead") -> None:
+        settings, net, generator = self.settings, self._wrapped, self.generator
+        objective = uncoupled(self.objective) if feed.coupled else self.objective
         precision = self.stepper.forward_precision
         net.train()
         while self.step < last and not stop.number:
-            x_1, y = self.batches(self.step)
-            if self.cell is not None:
-                x_1 = x_1 + self.cell * (torch.empty_like(x_1).uniform_(generator=generator) - 0.5)
+            x_1, given = feed(self.step)
             with precision():
-                loss = (
-                    objective(net, x_1, generator=generator)
-                    if y is None
-                    else objective(net, x_1, y=y, generator=generator)
-                )
+                loss = objective(net, x_1, generator=generator, **given)
             norm = self.stepper(loss, self.step)
             self.step += 1
             self.ema.update(self.step)
             self.loss_sum += loss.detach()
             bar.advance()
             if self.step % settings.log_every == 0:
-                self._report(log, bar, norm)
+                self._report(log, bar, norm, feed)
             if self.step % settings.checkpoint_every == 0 and self.step < last:
                 self._save(log)
         self._save(log)
 
-    def _report(self, log: Log, bar: Progress, norm: "Tensor | None") -> None:
-        """Read the loss, which waits for the device, and write it down."""
+    def _report(self, log: Log, bar: Progress, norm: "Tensor | None", feed: "Plain | Ahead") -> None:
+        """Read the loss, which waits for the device, and write it down; with it what waiting for pairs has cost."""
         mean = self.loss_sum.item() / self.settings.log_every
         if not math.isfinite(mean):
             self._give_up(log, f"the loss is {mean}")
         self.loss_sum.zero_()
         rate = rate_at(self.step - 1, self.settings)
         size = {} if norm is None or not bool(norm.isfinite()) else {"grad_norm": norm.item()}
-        log.write(step=self.step, loss=mean, lr=rate, **size, steps_per_s=round(bar.speed(), 2), time=time.time())
+        speed = bar.speed()
+        share = feed.waited() * speed / self.settings.log_every
+        size |= {"pairing_share": round(share, 3)} if share > 0.005 else {}
+        log.write(step=self.step, loss=mean, lr=rate, **size, steps_per_s=round(speed, 2), time=time.time())
         bar.show(mean)
 
     def _save(self, log: Log) -> None:
@@ -230,29 +248,10 @@ class Trainer:
 
     def _reload(self) -> None:
         found = checkpoint.load_latest(self.out / CHECKPOINTS)
-        refuse_changes(found.facts["settings"], plain(self.settings))
+        refuse_changes(plain(settings_told(found.facts["settings"])), plain(self.settings))
         if found.facts["data"]["sha256"] != self.data.fingerprint:
             raise ValueError(f"the data are not those that {self.out} was trained on: resume with the same data")
+        if self.describe().get("source") != found.facts["data"].get("source"):
+            raise ValueError(f"the source is not that of {self.out}: resume with the same source")
         restore(self, found)
         self._saved = found.path
-
-
-def _settings(settings: "Settings | None", options: dict[str, Any]) -> Settings:
-    if settings is None:
-        return settings_from(options)
-    if not options:
-        return settings
-    known = plain(settings)
-    for key in options:
-        if key not in known:
-            raise ValueError(f"unknown setting {key!r}: {nearest(key, known)}")
-    return type(settings)(**{**{k: getattr(settings, k) for k in known}, **options})
-
-
-def _accelerator(settings: Settings) -> Any:
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(cpu=settings.cpu)
-    if accelerator.num_processes > 1:
-        raise ValueError(f"training runs in one process, got {accelerator.num_processes}: start it without torchrun")
-    return accelerator

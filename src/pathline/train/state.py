@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pathline.nets import NETS
 from pathline.train import checkpoint
 from pathline.train.config import plain
-from pathline.train.run import describe_data
+from pathline.train.told import describe_net
 
 if TYPE_CHECKING:
     from pathline.train.loop import Trainer
@@ -29,12 +28,14 @@ def pack(trainer: "Trainer") -> tuple[dict[str, dict[str, Tensor]], dict[str, An
         "progress": {"loss_sum": trainer.loss_sum},
         "standardizer": trainer.parts.standardizer.state(),
     }
+    if trainer.origin is not None:
+        tensors["source_standardizer"] = trainer.origin.standardizer.state()
     scaler = trainer.stepper.scaler
     facts = {
         "settings": plain(trainer.settings),
         "device": trainer.generator.device.type,
         "net": describe_net(trainer.net),
-        "data": describe_data(trainer.data),
+        "data": trainer.describe(),
         "optimizer": scalars,
         "scaler": None if scaler is None else scaler.state_dict(),
     }
@@ -82,11 +83,3 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor
         {key: tuple(value) if key == "betas" else value for key, value in group.items()} for group in facts["groups"]
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def describe_net(net: torch.nn.Module) -> dict[str, Any]:
-    """How to build ``net`` again: by name where it is one of ours, else what it was called."""
-    for name, kind in NETS.items():
-        if type(net) is kind:
-            return {"name": name, "config": net.config}
-    return {"name": None, "class": f"{type(net).__module__}.{type(net).__qualname__}"}

@@ -1,0 +1,147 @@
+"""Pairs of source and data for the training step, made by a thread while the steps before them run (theory T27-T32)."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pathline.couplings import Coupling, PairSource
+from pathline.train.feed import LazyBatches, StreamBatches
+from pathline.train.order import Batches, Order, derive_seed
+
+AHEAD = 4
+"""Steps whose pairs are made before they are asked for: uneven steps even out."""
+
+AnyBatches = Batches | LazyBatches | StreamBatches
+Given = tuple[Tensor, dict[str, Tensor]]
+"""What an objective is called with: x_1, and by name y and x_0 where there are any."""
+
+
+def named(y: "Tensor | None", x_0: "Tensor | None") -> dict[str, Tensor]:
+    """Those of y and x_0 that there are, by name."""
+    return {name: value for name, value in (("y", y), ("x_0", x_0)) if value is not None}
+
+
+class Plain:
+    """Data alone, or with the source points of the step: nothing to work ahead on."""
+
+    coupled = False
+    """Whether pairs are made here, so that the objective must not make them again."""
+
+    def __init__(self, batches: AnyBatches, draw: "Callable[[int], Tensor] | None" = None) -> None:
+        self.batches, self._draw = batches, draw
+
+    def __call__(self, step: int) -> Given:
+        x_1, y = self.batches(step)
+        return x_1, named(y, None if self._draw is None else self._draw(step))
+
+    def waited(self) -> float:
+        """Seconds that steps have waited for their pairs since the last call."""
+        return 0.0
+
+    def close(self) -> None:
+        """Stop working ahead."""
+
+
+class Ahead:
+    """Pairs of step k, k + 1, … made by one thread while step k trains.
+
+    What a step sees is a function of seed and step alone: noise and ties are drawn from a generator of the step, so a
+    resumed run sees the same pairs. The work is done on the CPU; ``device`` is where its results go. A thread is
+    enough: SciPy's assignment and torch's products let go of the interpreter.
+    """
+
+    coupled = True
+
+    def __init__(self, make: Callable[[int], Given], device: torch.device) -> None:
+        self._make, self._device = make, device
+        self._pool: ThreadPoolExecutor | None = None
+        self._ready: dict[int, Future[Given]] = {}
+        self._waited = 0.0
+
+    def __call__(self, step: int) -> Given:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="pathline-pair")
+        self._ready = {k: found for k, found in self._ready.items() if step <= k <= step + AHEAD}
+        for k in range(step, step + AHEAD + 1):
+            if k not in self._ready:
+                self._ready[k] = self._pool.submit(self._make, k)
+        begin = time.perf_counter()
+        x_1, rest = self._ready.pop(step).result()
+        self._waited += time.perf_counter() - begin
+        return self._move(x_1), {name: self._move(value) for name, value in rest.items()}
+
+    def waited(self) -> float:
+        """Seconds that steps have waited for their pairs since the last call."""
+        seconds, self._waited = self._waited, 0.0
+        return seconds
+
+    def close(self) -> None:
+        """Stop working ahead."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool, self._ready = None, {}
+
+    def _move(self, value: Tensor) -> Tensor:
+        if self._device.type == "cuda":
+            return value.pin_memory().to(self._device, non_blocking=True)
+        return value.to(self._device)
+
+
+def coupled(
+    coupling: Coupling, batches: AnyBatches, draw: "Callable[[int], Tensor] | None", seed: int
+) -> Callable[[int], Given]:
+    """step -> a batch of data with its source points, noise unless ``draw`` gives them, paired by ``coupling``."""
+
+    def make(step: int) -> Given:
+        x_1, y = batches(step)
+        generator = torch.Generator().manual_seed(derive_seed(seed, "pairs", step))
+        x_0 = torch.empty_like(x_1).normal_(generator=generator) if draw is None else draw(step)
+        return x_1, named(y, x_0[coupling(x_0, x_1, y, generator)])
+
+    return make
+
+
+def drawn(pairs: PairSource, batches: Batches, batch_size: int, seed: int) -> Callable[[int], Given]:
+    """step -> pairs of a coupling of the whole data set."""
+
+    def make(step: int) -> Given:
+        generator = torch.Generator().manual_seed(derive_seed(seed, "pairs", step))
+        x_0, rows = pairs.draw(batch_size, generator=generator)
+        return batches.x[rows], named(None if batches.y is None else batches.y[rows], x_0)
+
+    return make
+
+
+def rows_of(
+    points: Tensor, batches: AnyBatches, batch_size: int, seed: int, *, paired: bool
+) -> Callable[[int], Tensor]:
+    """step -> the source points of a batch: those of its own rows, or rows in an order of their own."""
+    if not paired:
+        order = Order(len(points), batch_size, derive_seed(seed, "source"))
+        return lambda step: points[order.indices(step).to(points.device)]
+    if isinstance(batches, StreamBatches):
+        raise ValueError("paired needs rows that can be told, and the data are a stream")
+    return lambda step: points[batches.indices(step).to(points.device)]
+
+
+def fit_pairs(
+    coupling: Any, batches: Any, source: "Tensor | None", seed: int, path: Path, *, progress: bool
+) -> PairSource:
+    """The pairs of a `DatasetCoupling`: read from ``path`` if they are there, else fitted and kept."""
+    from pathline.couplings import load_pairs  # pyright: ignore[reportAttributeAccessIssue]
+
+    if not isinstance(batches, Batches):
+        raise TypeError("a coupling of the whole data set needs data in memory: take a batch coupling such as exact_ot")
+    if path.is_file():
+        return load_pairs(path, batches.x, batches.y, source=source)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "fit pairs"))
+    found = coupling.fit(batches.x, batches.y, source=source, generator=generator, progress=progress)
+    draft = path.with_name(f".{path.name}")
+    found.save(draft)
+    draft.replace(path)
+    return found

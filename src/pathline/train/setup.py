@@ -1,0 +1,89 @@
+"""What a trainer is put together from: settings, device, and where its batches come from."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pathline._errors import nearest
+from pathline.objectives import BridgeMatching, Matching
+from pathline.train.assemble import Parts
+from pathline.train.config import Settings, plain, settings_from
+from pathline.train.feed import StreamBatches, batches_of
+from pathline.train.pairing import Ahead, AnyBatches, Given, Plain, coupled, drawn, fit_pairs, named, rows_of
+from pathline.train.run import COUPLING
+from pathline.train.source import Source
+
+
+def settings_of(settings: "Settings | None", options: dict[str, Any]) -> Settings:
+    """Settings with single values changed; an unknown one is an error that names the nearest."""
+    if settings is None:
+        return settings_from(options)
+    if not options:
+        return settings
+    known = plain(settings)
+    for key in options:
+        if key not in known:
+            raise ValueError(f"unknown setting {key!r}: {nearest(key, known)}")
+    return type(settings)(**{**{k: getattr(settings, k) for k in known}, **options})
+
+
+def accelerator_of(settings: Settings) -> Any:
+    """Accelerate's device and wrapping."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=settings.cpu)
+    if accelerator.num_processes > 1:
+        raise ValueError(f"training runs in one process, got {accelerator.num_processes}: start it without torchrun")
+    return accelerator
+
+
+def uncoupled(objective: Any) -> Any:
+    """``objective`` for pairs that are made already."""
+    return replace(objective, coupling=None) if isinstance(objective, Matching | BridgeMatching) else objective
+
+
+class Feed:
+    """Where the steps of a trainer come from: data, source, and the coupling of the objective, made ahead.
+
+    ``batches`` gives the data of a step, on the CPU where a coupling works on them; `open` starts the work.
+    """
+
+    def __init__(
+        self, parts: Parts, source: "Source | None", objective: Any, settings: Settings, device: torch.device
+    ) -> None:
+        self.settings, self.device = settings, device
+        ours = isinstance(objective, Matching | BridgeMatching)
+        self.coupling = objective.coupling if ours else None
+        if self.coupling is not None and source is not None and source.paired:
+            raise ValueError("paired rows are a coupling already: leave out coupling, or paired")
+        where = torch.device("cpu") if self.coupling is not None else device
+        self.batches: AnyBatches = batches_of(
+            parts.train, parts.standardizer, settings.batch_size, settings.seed, where
+        )
+        self.points: Tensor | None = None
+        self._draw: Callable[[int], Tensor] | None = None
+        if source is not None:
+            self.points = source.standardizer.transform(source.train.x).to(where)
+            self._draw = rows_of(self.points, self.batches, settings.batch_size, settings.seed, paired=source.paired)
+
+    def first(self, n: int) -> Given:
+        """``n`` samples to try a net on, no part of the order."""
+        x_1, y = self.batches.first(n)
+        x_0 = None if self.points is None else self.points[torch.arange(len(x_1)) % len(self.points)]
+        return x_1.to(self.device), {name: value.to(self.device) for name, value in named(y, x_0).items()}
+
+    def open(self, out: Path, *, progress: bool) -> "Plain | Ahead":
+        """step -> what the objective is called with."""
+        size, seed = self.settings.batch_size, self.settings.seed
+        if self.coupling is None:
+            return Plain(self.batches, self._draw)
+        if not hasattr(self.coupling, "fit"):
+            return Ahead(coupled(self.coupling, self.batches, self._draw, seed), self.device)
+        if isinstance(self.batches, StreamBatches):
+            raise TypeError("a coupling of the whole data set needs data in memory, and these are a stream")
+        pairs = fit_pairs(self.coupling, self.batches, self.points, seed, out / COUPLING, progress=progress)
+        return Ahead(drawn(pairs, self.batches, size, seed), self.device)  # pyright: ignore[reportArgumentType]

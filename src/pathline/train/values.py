@@ -1,0 +1,71 @@
+"""Plain values of a config: YAML files, and the check that each is what its annotation says."""
+
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+def read_yaml(path: "str | Path") -> dict[str, Any]:
+    """The mapping in a YAML file, read without running anything."""
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no config file {path}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"{path} is no readable YAML: {told}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a mapping such as 'data: moons', got {type(values).__name__}")
+    return values
+
+
+def write_yaml(path: "str | Path", values: Mapping[str, Any]) -> None:
+    """Write a mapping in the order of its keys: the whole file or none of it."""
+    import yaml
+
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.writing")
+    draft.write_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    os.replace(draft, path)
+
+
+def check_types(config: Any) -> None:
+    """Refuse a value that its annotation does not allow; an int serves as a float."""
+    for name, wanted in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _fits(value, wanted):
+            raise TypeError(f"{name} must be {_spelled(wanted)}, got {value!r}")
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    origin = get_origin(wanted)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in get_args(wanted))
+    if origin is Literal:
+        return value in get_args(wanted)
+    if origin is tuple:
+        items = get_args(wanted)
+        return isinstance(value, tuple) and len(value) == len(items) and all(map(_fits, value, items))
+    if wanted in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if wanted is float else wanted)
+
+
+def _spelled(wanted: Any) -> str:
+    if get_origin(wanted) is Literal:
+        return " or ".join(map(repr, get_args(wanted)))
+    if get_origin(wanted) in (typing.Union, types.UnionType):
+        return " or ".join(_spelled(option) for option in get_args(wanted))
+    return "None" if wanted is type(None) else str(wanted) if get_args(wanted) else wanted.__name__
+
+
+def need(config: Any, name: str, fine: bool, wanted: str) -> None:
+    """Refuse the value of ``name`` in words unless it is ``fine``."""
+    if not fine:
+        raise ValueError(f"{name} must be {wanted}, got {getattr(config, name)!r}")
