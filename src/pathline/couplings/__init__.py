@@ -7,6 +7,10 @@ from pathline.couplings.class_exact_ot import ClassExactOT, class_exact_ot
 from pathline.couplings.conditional_ot import ConditionalOT, conditional_ot
 from pathline.couplings.exact_ot import ExactOT, exact_ot
 from pathline.couplings.independent import Independent, independent
+from pathline.couplings.loading import load_pairs
+from pathline.couplings.prepared import Prepared, PreparedPairs, prepared
+from pathline.couplings.semidiscrete import SemiDiscretePairs, Violation
+from pathline.couplings.semidiscrete_fit import SemiDiscrete, semidiscrete
 from pathline.couplings.sinkhorn import EntropicPlan, Sinkhorn, sinkhorn
 
 COUPLINGS: dict[str, Callable[..., Coupling]] = {
@@ -18,8 +22,15 @@ COUPLINGS: dict[str, Callable[..., Coupling]] = {
 }
 """Couplings of a batch by the name that configurations use."""
 
+DATASET_COUPLINGS: dict[str, Callable[..., DatasetCoupling]] = {
+    "semidiscrete": semidiscrete,
+    "prepared": prepared,
+}
+"""Couplings of a whole data set, fitted once before training, by name."""
+
 __all__ = [
-    "COUPLINGS", "Coupling", "DatasetCoupling", "PairSource", "Pairs",
+    "COUPLINGS", "DATASET_COUPLINGS", "Coupling", "DatasetCoupling", "PairSource", "Pairs", "load_pairs",
     "Independent", "independent", "ExactOT", "exact_ot", "ClassExactOT", "class_exact_ot",
     "ConditionalOT", "conditional_ot", "Sinkhorn", "EntropicPlan", "sinkhorn",
+    "SemiDiscrete", "SemiDiscretePairs", "Violation", "semidiscrete", "Prepared", "PreparedPairs", "prepared",
 ]  # fmt: skip
