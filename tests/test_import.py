@@ -12,7 +12,7 @@ HEAVY = (
     "scipy", "sklearn", "matplotlib", "pandas", "PIL", "ot", "accelerate", "safetensors", "huggingface_hub",
     "torchmetrics", "torchvision", "diffusers", "tqdm", "tyro", "yaml",
 )  # fmt: skip
-LATE = ("pathline.data", "pathline.metrics", "pathline.nets", "pathline.train", "pathline.viz")
+LATE = ("pathline.control", "pathline.data", "pathline.metrics", "pathline.nets", "pathline.train", "pathline.viz")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ True
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pathline import control, couplings, guidance, likelihood, objectives, predictions, schedules, solvers, times
+from pathline import couplings, guidance, likelihood, objectives, predictions, schedules, solvers, times
 from pathline._version import __version__
 from pathline.couplings import COUPLINGS
 from pathline.field import BaseField, Field
@@ -38,11 +38,11 @@ from pathline.solvers import SOLVERS, Solution, Solver, integrate, load_solver, 
 from pathline.times import TIMES, TimeLaw
 
 if TYPE_CHECKING:
-    from pathline import data, metrics, nets, testing, train, verify, viz
+    from pathline import control, data, metrics, nets, testing, train, verify, viz
     from pathline.train import Run, Trainer, fit
 
 
-_LAZY_MODULES = ("data", "metrics", "nets", "testing", "train", "verify", "viz")
+_LAZY_MODULES = ("control", "data", "metrics", "nets", "testing", "train", "verify", "viz")
 _LAZY_NAMES = {"Run": "pathline.train", "Trainer": "pathline.train", "fit": "pathline.train"}
 
 __all__ = [
@@ -63,7 +63,7 @@ __all__ = [
     "SCHEDULES", "PREDICTIONS", "TIMES", "COUPLINGS", "GUIDANCE", "WEIGHTS", "SOLVERS",
     # modules
     "schedules", "predictions", "times", "couplings", "guidance", "objectives", "solvers", "processes", "likelihood",
-    "data", "metrics", "nets", "testing", "train", "verify", "viz",
+    "control", "data", "metrics", "nets", "testing", "train", "verify", "viz",
 ]  # fmt: skip
 
 

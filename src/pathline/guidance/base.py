@@ -69,7 +69,8 @@ class Guided(BaseField):
     def __init__(self, field: BaseField, *, branches: int | None = None, **own: Any) -> None:
         self.field, self.path, self.prediction = field, field.path, field.prediction
         self.branches = field.branches if branches is None else branches
-        self._names = {name: f"{name}@{next(_NAMES)}" for name, v in own.items() if isinstance(v, Tensor) and v.ndim}
+        several = {name: v for name, v in own.items() if isinstance(v, Tensor) and v.ndim and len(v) > 1}
+        self._names = {name: f"{name}@{next(_NAMES)}" for name in several}  # one row is shared by all samples
         self._own = own
 
     def carried(self) -> Cond:

@@ -49,6 +49,10 @@ class Bound:
         cond = {k: v[rows.to(v.device)] if isinstance(v, Tensor) and v.ndim else v for k, v in self.cond.items()}
         return Bound(self.field, cond, self._tally)
 
+    def over(self, field: BaseField) -> "Bound":
+        """Another field under the same conditions, counted together with this one."""
+        return Bound(field, self.cond, self._tally)
+
     def singular(self, t: Tensor) -> bool:
         """Whether no velocity can be read at the time ``t``; see `BaseField.singular`."""
         return self.field.singular(t)

@@ -22,6 +22,7 @@ from pathline.testing.oracles.mixture import (
     full_mixture,
     gaussian_mixture,
 )
+from pathline.testing.oracles.observed import moments, observed
 from pathline.testing.oracles.product import Product, product
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "gaussian",
     "gaussian_bridge",
     "gaussian_mixture",
+    "moments",
+    "observed",
     "mixture_bridge",
     "product",
 ]
