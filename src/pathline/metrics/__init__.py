@@ -16,6 +16,14 @@ from pathline.metrics.rbf_mmd import median_bandwidth, mmd
 from pathline.metrics.report import Report, Row
 from pathline.metrics.sliced import sliced_wasserstein2
 from pathline.metrics.training import train_classifier
+from pathline.metrics.transport import (
+    Transport,
+    crossing,
+    measure_transport,
+    path_energy,
+    trajectory_energy,
+    velocity_variance,
+)
 from pathline.metrics.two_sample import c2st
 from pathline.metrics.wasserstein import wasserstein1, wasserstein2
 
@@ -113,4 +121,10 @@ __all__ = [
     "memorization",
     "Memorization",
     "nearest_neighbours",
+    "Transport",
+    "measure_transport",
+    "path_energy",
+    "trajectory_energy",
+    "crossing",
+    "velocity_variance",
 ]
