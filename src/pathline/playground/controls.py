@@ -1,5 +1,6 @@
 """The controls of a setting, once or twice on the page, and what they stand for."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +80,7 @@ def read(values: "list[Any]", particles: Any, seed: Any) -> Setting:
         schedule=schedule,
         prediction=prediction,
         label=None if label in (None, EVERY_CLASS) else whole(label, "the class"),
-        guidance=float(guidance if guidance is not None else 1.0),
+        guidance=real(1.0 if guidance is None else guidance, "the guidance scale w"),
         particles=whole(particles, "particles"),
         seed=whole(seed, "the seed"),
     )
@@ -94,6 +95,17 @@ def whole(value: Any, name: str) -> int:
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a whole number, got {value!r}") from None
     return int(number)
+
+
+def real(value: Any, name: str) -> float:
+    """``value`` as a finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return number
 
 
 def class_choices(points: Points) -> Any:

@@ -37,8 +37,8 @@ class Last:
     setting: Setting
 
 
-def exact_tab() -> gr.HTML:
-    """Build the tab within the open Blocks; returns its canvas."""
+def exact_tab(page: gr.Blocks) -> None:
+    """Build the tab within the open Blocks of ``page``, which plays once when it is opened."""
     last, drawn = gr.State(None), gr.State([])
     with gr.Row():
         with gr.Column(scale=1, min_width=270, elem_classes="narrow"):
@@ -95,7 +95,9 @@ def exact_tab() -> gr.HTML:
         look.click(telling(_landscape), last, terrain, **working),
     ]
     stop.click(None, None, None, cancels=runs, queue=False, api_visibility="private")
-    return shown
+    page.load(
+        telling(_play), inputs, [shown, summary, told, python, last], show_progress="hidden", api_visibility="private"
+    )
 
 
 def _points(name: str, count: Any, std: Any, file: Any, drawn: Any) -> Points:

@@ -1,6 +1,6 @@
 /* Particles of a flow on a canvas: play, scrub, draw. One file for the playground and for the pages of the documentation.
 
-   PathlineFlow.mount(element, {onDraw}) -> player with load(message), which takes
+   PathlineFlow.mount(element, {onDraw, onPick}) -> player with load(message), which takes
      {kind: "flow", id, box, views: [{title, times, states, classes, data}]}   particles, one view a canvas
      {kind: "backdrop", id, views: [{times, arrows, density}]}                 what stands behind them
      {kind: "draw", box}                                                      an empty square to draw points in
@@ -198,6 +198,30 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       }
     }
 
+    /* The whole way of one particle, and a ring around it. */
+    paintPicked(theme, k, part) {
+      const pen = this.context, i = this.picked, n = this.count, s = this.states;
+      pen.lineWidth = 2 * this.ratio;
+      pen.strokeStyle = theme.ink;
+      pen.beginPath();
+      for (let f = 0; f < this.frames; f++) pen[f ? "lineTo" : "moveTo"](this.x(s[2 * (f * n + i)]), this.y(s[2 * (f * n + i) + 1]));
+      pen.stroke();
+      pen.beginPath();
+      pen.arc(this.x(this.at(i, k, part, 0)), this.y(this.at(i, k, part, 1)), 7 * this.ratio, 0, 2 * Math.PI);
+      pen.stroke();
+    }
+
+    /* The particle nearest to a place of the box at the time t. */
+    nearest(t, x, y) {
+      const [k, part] = place(this.times, t);
+      let best = 0, least = Infinity;
+      for (let i = 0; i < this.count; i++) {
+        const far = (this.at(i, k, part, 0) - x) ** 2 + (this.at(i, k, part, 1) - y) ** 2;
+        if (far < least) { least = far; best = i; }
+      }
+      return best;
+    }
+
     at(i, k, part, axis) {
       const a = this.states[2 * (k * this.count + i) + axis], b = this.states[2 * (Math.min(k + 1, this.frames - 1) * this.count + i) + axis];
       return a + part * (b - a);
@@ -214,6 +238,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       if (show.arrows && this.back) this.paintArrows(theme, t);
       const [k, part] = place(this.times, t);
       if (show.trails) this.paintTrails(theme, k, part);
+      if (this.picked !== undefined) this.paintPicked(theme, k, part);
       const radius = this.ratio * Math.min(3, Math.max(1.5, 90 / Math.sqrt(this.count)));
       const dots = (this.classes ? theme.dots : theme.dots.slice(0, 1)).map((colour) => this.sprite(colour, radius));
       const half = dots[0].width / 2, n = this.count, now = 2 * k * n, then = 2 * Math.min(k + 1, this.frames - 1) * n, s = this.states;
@@ -300,15 +325,30 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       this.holder.dataset.count = wanted.length;
       this.views = wanted.map((told) => new View(this.holder, message.box, told.title));
       if (draws) { this.listen(this.views[0]); this.state("drawing"); this.tell(false); return; }
-      message.views.forEach((told, i) => this.views[i].fill(told));
+      message.views.forEach((told, i) => { this.views[i].fill(told); this.pickable(this.views[i], i); });
       this.root.dataset.flow = message.id;
       delete this.root.dataset.backdrop;
+      delete this.root.dataset.picked;
       this.state("ready");
       this.seek(0);
       this.arrived = performance.now();
       this.root.dataset.first = String(this.arrived);
       const still = matchMedia("(prefers-reduced-motion: reduce)").matches || message.still;
       if (!still) this.play();
+    }
+
+    /* A click follows the nearest particle, the same one in every view: particle i has the same noise in all. */
+    pickable(view, which) {
+      view.canvas.style.cursor = "pointer";
+      view.canvas.addEventListener("click", (event) => {
+        const area = view.canvas.getBoundingClientRect(), [left, right, bottom, top] = view.box;
+        const x = left + (event.clientX - area.left) / area.width * (right - left), y = top - (event.clientY - area.top) / area.height * (top - bottom);
+        const index = view.nearest(this.t, x, y);
+        for (const other of this.views) other.picked = index < other.count ? index : undefined;
+        this.root.dataset.picked = String(index);
+        this.paint();
+        if (this.options.onPick) this.options.onPick(index, which);
+      });
     }
 
     listen(view) {

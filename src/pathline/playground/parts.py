@@ -3,12 +3,14 @@
 import base64
 import functools
 import inspect
+import io
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 
 from pathline.viz import png
 
@@ -20,9 +22,33 @@ FLOW = Path(__file__).with_name("flow.js")
 MOUNT = """
 const player = PathlineFlow.mount(element.querySelector(".plflow-here"), {
   onDraw: (points) => trigger("drawn", { points }),
+  onPick: (index, view) => trigger("picked", { index, view }),
 });
 watch("value", () => player.load(props.value));
 player.load(props.value);
+"""
+PICK = """
+const holder = element.querySelector(".picks");
+const show = () => {
+  const { columns = 8, images = [] } = props.value || {};
+  holder.style.setProperty("--columns", columns);
+  holder.replaceChildren(...images.map((told, index) => {
+    const button = document.createElement("button"), image = document.createElement("img");
+    button.type = "button";
+    image.src = told.source;
+    image.alt = told.text;
+    button.append(image);
+    button.addEventListener("click", () => {
+      for (const other of holder.children) other.removeAttribute("aria-pressed");
+      button.setAttribute("aria-pressed", "true");
+      trigger("picked", { index });
+    });
+    return button;
+  }));
+  holder.dataset.count = images.length;
+};
+watch("value", show);
+show();
 """
 FORMULAS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "DejaVu Sans", "sans-serif"]
@@ -34,10 +60,16 @@ CSS = """
 .dark .plot img { filter: invert(0.91) hue-rotate(180deg); }
 .plot.pixels img { image-rendering: pixelated; }
 .dark .plot.pixels img { filter: none; }
+.picks { display: grid; grid-template-columns: repeat(var(--columns, 8), 1fr); gap: 4px; max-width: 640px; margin: 0 auto; }
+.picks button { padding: 0; border: 2px solid transparent; border-radius: 4px; cursor: pointer; background: none; }
+.picks button:hover { border-color: var(--color-accent); }
+.picks button:focus-visible, .picks button[aria-pressed] { border-color: #d55e00; outline: none; }
+.picks img { display: block; width: 100%; image-rendering: pixelated; border-radius: 2px; }
 .narrow .form { gap: 0; }
 .katex-display { overflow: auto hidden; padding: 2px 0; margin: 0.5em 0; }
 .prose table th, .prose table td { border-color: var(--border-color-primary) !important; padding: 5px 9px !important; font-size: 13px; }
-.prose table { display: block; overflow-x: auto; }
+.prose table { display: block; overflow-x: auto; border: 0 !important; }
+.prose table th:empty, .prose table:has(th:only-child:empty) thead { display: none; }
 footer { display: none !important; }
 """
 
@@ -81,12 +113,38 @@ def canvas(elem_id: str, message: "dict[str, Any] | None" = None) -> gr.HTML:
     )
 
 
+def picks(elem_id: str) -> gr.HTML:
+    """Images to choose from, as buttons; its value is of `pick_list`, and ``.picked`` tells the index of a click."""
+    return gr.HTML(
+        value={}, html_template='<div class="picks"></div>', js_on_load=PICK, elem_id=elem_id, apply_default_css=False
+    )
+
+
+def pick_list(images: "np.ndarray", texts: "list[str]", columns: int = 8) -> dict[str, Any]:
+    """uint8 images (B, H, W) or (B, H, W, 3), each with what it is called."""
+    return {
+        "columns": columns,
+        "images": [{"source": _data_url(_png(i)), "text": text} for i, text in zip(images, texts, strict=True)],
+    }
+
+
+def _png(pixels: "np.ndarray") -> bytes:
+    from PIL import Image  # comes with matplotlib
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "png")
+    return stream.getvalue()
+
+
+def _data_url(content: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+
+
 def picture(shown: "Axes | bytes", told: str, *, pixels: bool = False) -> str:
     """A drawing as an <img> with a text for those who do not see it; it is inverted on dark pages unless it is of pixels."""
     content = shown if isinstance(shown, bytes) else png(shown)
     kind = "plot pixels" if pixels else "plot"
-    source = base64.b64encode(content).decode("ascii")
-    return f'<div class="{kind}"><img alt="{escape(told)}" src="data:image/png;base64,{source}"></div>'
+    return f'<div class="{kind}"><img alt="{escape(told)}" src="{_data_url(content)}"></div>'
 
 
 def markdown(text: str = "", **options: Any) -> gr.Markdown:
