@@ -25,6 +25,7 @@ class ArrayReader:
     """
 
     def __init__(self, path: Path, member: Member, layout: str = "array") -> None:
+        self._file: int | None = None
         header = member.header
         if not member.plain:
             raise ValueError(f"{path} is compressed, so its rows cannot be read alone: write it with numpy.savez")
@@ -32,7 +33,6 @@ class ArrayReader:
             raise ValueError(f"{path} is stored in Fortran order: write it with numpy.save(numpy.ascontiguousarray(x))")
         self.path, self.member, self.layout = path, member, layout
         self._row = header.nbytes // max(1, len(self))
-        self._file: int | None = None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:

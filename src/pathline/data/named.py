@@ -198,11 +198,10 @@ def emoji(*, size: int = 32, folder: "str | None" = None, flip: bool = False) ->
     font = ImageFont.truetype(str(path), 109)  # the only size of its bitmaps
     pictures, captions = [], []
     for point in points:
-        left, top, right, bottom = font.getbbox(chr(point))
-        if right - left < 100 or bottom - top < 100:  # joiners and the like, which have no picture
-            continue
         drawn = image_type.new("RGB", (136, 136), "white")
-        ImageDraw.Draw(drawn).text((-left, 4 - top), chr(point), font=font, embedded_color=True)
+        ImageDraw.Draw(drawn).text((0, 4), chr(point), font=font, embedded_color=True)
+        if drawn.getextrema() == ((255, 255),) * 3:  # joiners and the like, which have no picture
+            continue
         small = drawn.resize((size, size), image_type.Resampling.LANCZOS)
         pictures.append(torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).reshape(size, size, 3))
         captions.append(unicodedata.name(chr(point), f"U+{point:04X}").lower())

@@ -29,6 +29,7 @@ class Column:
         ordered: the categories are an order.
         indicator: one more number, 1 where the value is missing.
         fill: what stood in for missing values.
+        shares: how often each category occurs.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Column:
     ordered: bool = False
     indicator: bool = False
     fill: float = 0.0
+    shares: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
@@ -94,6 +96,7 @@ def fit_column(series: Series, numbers: str, categories: str, missing: Missing, 
         ordered=bool(is_category and series.cat.ordered),
         indicator=bool(absent.any()),
         fill=float(np.bincount(codes).argmax()),
+        shares=tuple((np.bincount(codes, minlength=len(found)) / len(codes)).tolist()),
     )
 
 

@@ -93,6 +93,19 @@ class TableCodec:
             made[self.label.name] = as_series(codes, np.zeros(len(z), dtype=bool), self.label)
         return pandas.DataFrame({name: made[name] for name in self.order})
 
+    def draw_labels(self, n: int, seed: int) -> Tensor:
+        """``n`` labels in the proportions of the data, in random order.
+
+        Raises:
+            ValueError: no column became the labels.
+        """
+        if self.label is None:
+            raise ValueError("no column of the table became the labels")
+        cumulative = np.cumsum(self.label.shares)
+        places = (np.arange(n) + 0.5) / n  # as even as whole numbers allow
+        labels = np.searchsorted(cumulative / cumulative[-1], places, side="right")
+        return torch.from_numpy(np.random.default_rng(seed).permutation(labels))
+
     def state(self) -> dict[str, Any]:
         """JSON values; `from_state` is the inverse."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pathline.data import Data, Standardizer
+from pathline.data import Data, Standardizer, TableCodec
 from pathline.field import Field
 from pathline.guidance import Guidance
 from pathline.likelihood import encode
@@ -35,8 +35,8 @@ CONFIG, LOG, CHECKPOINTS, CLASSIFIER = "config.yaml", "log.jsonl", "checkpoints"
 SAMPLES, PICTURE, METRICS_FILE, REPORT = "samples.npz", "samples.png", "metrics.json", "report.html"
 SOLVER_FILES, COUPLING, PAIRS = "solvers", "coupling.safetensors", "pairs"
 DERIVED = (SOLVER_FILES, "compare.json", "compare.png", "verify.html", "verify.png")
-PRODUCTS = (CONFIG, LOG, CHECKPOINTS, COUPLING, PAIRS, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT, *DERIVED)
-"""Everything that is written into a run folder."""
+PRODUCTS = (CONFIG, LOG, CHECKPOINTS, COUPLING, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT, *DERIVED)
+"""Everything that training and what follows it write into a run folder. Pairs are kept: they were made before."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -272,6 +272,23 @@ class Run:
         levels = self.about["levels"]
         x = self.standardizer.inverse(z, clip=self.about["image"] or levels is not None)
         return x if levels is None else x.round()
+
+    def table(self, n: int, *, y: "int | Sequence[int] | Tensor | None" = None, seed: int = 0, **options: Any) -> Any:
+        """``n`` samples as a pandas table with the columns of the data: of a run that was trained on a table.
+
+        Without ``y`` a column that became the labels has its classes as often as the data have them.
+        """
+        codec = self.codec
+        if codec is None:
+            raise ValueError(f"{self.path} was trained on {self.about['name']!r}, which is no table: use sample")
+        if y is None and codec.label is not None:
+            y = codec.draw_labels(n, seed)
+        return codec.decode(self.sample(n, y=y, seed=seed, **options), self.labels(n, y))
+
+    @cached_property
+    def codec(self) -> "TableCodec | None":
+        """The way from samples to rows of the table that the run was trained on; None for other data."""
+        return TableCodec.from_state(self.about["codec"]) if "codec" in self.about else None
 
     def arguments(self, **options: Any) -> dict[str, Any]:
         """Arguments of `pathline.sample` for ``options`` of `sample`, the rest taken from the run's `Sampling`."""

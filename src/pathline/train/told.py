@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from pathline.data import Data
+from pathline.data import Data, Dataset
 from pathline.nets import NETS, TwoHeads
 from pathline.train import checkpoint
 from pathline.train.config import Settings, TrainConfig, settings_from
@@ -13,7 +13,7 @@ from pathline.train.config import Settings, TrainConfig, settings_from
 
 def describe_data(data: Data, source: "Data | None" = None, *, paired: bool = False) -> dict[str, Any]:
     """What a run remembers of its data, and of its source where that is not noise."""
-    about = {
+    about: dict[str, Any] = {
         "name": data.name,
         "size": len(data),
         "shape": list(data.shape),
@@ -22,6 +22,8 @@ def describe_data(data: Data, source: "Data | None" = None, *, paired: bool = Fa
         "levels": data.levels,
         "sha256": data.fingerprint,
     }
+    if isinstance(data, Dataset) and data.codec is not None:
+        about["codec"] = data.codec.state()
     return about if source is None else {**about, "source": {**describe_data(source), "paired": paired}}
 
 
