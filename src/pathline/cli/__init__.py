@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("pathline.cli.train", "train a generator on a named data set or on your file"),
     "sample": ("pathline.cli.sample", "draw samples from a run: an .npz file and a picture"),
     "evaluate": ("pathline.cli.evaluate", "measure a run against data it has not seen"),
+    "reflow": ("pathline.cli.reflow", "straighten the paths of a run, so that few steps draw as well as many"),
     "tune": ("pathline.cli.tune", "fit a solver to a run: the same quality in fewer evaluations"),
     "compare": ("pathline.cli.compare", "which solver for which budget of evaluations, on a run"),
     "plot": ("pathline.cli.plot", "pictures of a run: samples, trajectories, field, loss"),

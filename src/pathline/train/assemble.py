@@ -68,7 +68,14 @@ def make_times(text: str, schedule: Schedule) -> TimeLaw:
     def moved(shift: float, law: str = "uniform") -> TimeLaw:
         return shifted(shift, make_times(law, schedule))
 
-    return build("time law", text, {**TIMES, "shifted": moved}, schedule=schedule)
+    return build("time law", text, {**TIMES, "shifted": moved, "at": at}, schedule=schedule)
+
+
+def at(t: float) -> TimeLaw:
+    """Always ``t``: what distils a flow into one step trains at t = 0 alone."""
+    if not 0.0 <= t <= 1.0:
+        raise ValueError(f"at(t) needs a time in [0, 1], got {t}")
+    return TimeLaw(lambda u: torch.full_like(u, t), f"at({t:g})")
 
 
 def make_net(text: str, data: Data, *, labels: bool, seed: int, heads: int = 0) -> nn.Module:

@@ -27,13 +27,14 @@ from pathline.train.assemble import (
 from pathline.train.checks import check_first_batch, check_folder, clear_run, own_randomness, refuse_changes
 from pathline.train.config import Settings, TrainConfig, plain, write_yaml
 from pathline.train.ema import EMA
+from pathline.train.generated import Generated, load_generated
 from pathline.train.log import Log
 from pathline.train.optim import Stepper, rate_at
 from pathline.train.order import derive_seed
 from pathline.train.pairing import Ahead, Plain
 from pathline.train.progress import Progress
 from pathline.train.run import CHECKPOINTS, CONFIG, LOG, Run
-from pathline.train.setup import Feed, accelerator_of, settings_of, uncoupled
+from pathline.train.setup import Feed, accelerator_of, begin_from, settings_of, uncoupled
 from pathline.train.signals import Interrupted, StopRequest
 from pathline.train.source import prepare_source
 from pathline.train.state import pack, restore
@@ -62,9 +63,12 @@ def trainer_of(
     sampling_arguments(config.sampling, objective.path.schedule)
     data = load_data(config.data, labels=config.labels)
     net = make_net(config.net, data, labels=config.labels, seed=config.seed, heads=len(objective.prediction.heads))
+    if config.start is not None and not resume:
+        begin_from(net, Run.open(config.start))
     return Trainer(
         net=net, objective=objective, data=data, settings=config, resume=resume, overwrite=overwrite, progress=progress,
         source=None if config.source is None else load_data(config.source, labels=False), paired=config.paired,
+        pairs=None if config.pairs is None else load_generated(config.pairs),
     )  # fmt: skip
 
 
@@ -80,6 +84,7 @@ class Trainer:
             torch, in your own units; the network sees standardised values, and `Run.sample` returns your units.
         source: where the flow starts, like ``data``; Gaussian noise if None. It is standardised on its own.
         paired: row i of the source belongs to row i of the data.
+        pairs: pairs of another flow to train on, in the units of the network; the data only say what is being modelled.
         settings: a `Settings`; every field of it may also be given by name, as in ``steps=500``.
         resume: go on from the last checkpoint in ``out``, bit for bit.
         overwrite: delete the run that ``out`` holds when training starts.
@@ -98,6 +103,7 @@ class Trainer:
         data: "Data | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]",
         source: "Data | Tensor | TorchDataset[Any] | None" = None,
         paired: bool = False,
+        pairs: "Generated | None" = None,
         settings: "Settings | None" = None,
         resume: bool = False,
         overwrite: bool = False,
@@ -122,7 +128,7 @@ class Trainer:
             self.origin = prepare_source(self.source, self.data, self.settings, paired=paired, fit=standardizer_of)
         accelerator = accelerator_of(self.settings)
         device = accelerator.device
-        self.feed = Feed(self.parts, self.origin, objective, self.settings, device)
+        self.feed = Feed(self.parts, self.origin, objective, self.settings, device, pairs)
         self.net = net.to(device)
         check_first_batch(self.net, uncoupled(objective), self.feed.first(4), self.data.num_classes)
         self.ema = EMA(self.net, self.settings.ema)

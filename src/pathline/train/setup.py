@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pathline._errors import nearest
 from pathline.objectives import BridgeMatching, Matching
+from pathline.train import checkpoint
 from pathline.train.assemble import Parts
 from pathline.train.config import Settings, plain, settings_from
 from pathline.train.feed import StreamBatches, batches_of
+from pathline.train.generated import Generated
+from pathline.train.order import Batches
 from pathline.train.pairing import Ahead, AnyBatches, Given, Plain, coupled, drawn, fit_pairs, named, rows_of
-from pathline.train.run import COUPLING
+from pathline.train.run import COUPLING, Run
 from pathline.train.source import Source
 
 
@@ -41,6 +44,11 @@ def accelerator_of(settings: Settings) -> Any:
     return accelerator
 
 
+def begin_from(net: nn.Module, run: Run) -> None:
+    """Give ``net`` the averaged weights of ``run``."""
+    checkpoint.copy_state(net.state_dict(), run.net.state_dict(), run.path)
+
+
 def uncoupled(objective: Any) -> Any:
     """``objective`` for pairs that are made already."""
     return replace(objective, coupling=None) if isinstance(objective, Matching | BridgeMatching) else objective
@@ -53,13 +61,17 @@ class Feed:
     """
 
     def __init__(
-        self, parts: Parts, source: "Source | None", objective: Any, settings: Settings, device: torch.device
-    ) -> None:
+        self, parts: Parts, source: "Source | None", objective: Any, settings: Settings, device: torch.device,
+        pairs: "Generated | None" = None,
+    ) -> None:  # fmt: skip
         self.settings, self.device = settings, device
         ours = isinstance(objective, Matching | BridgeMatching)
         self.coupling = objective.coupling if ours else None
         if self.coupling is not None and source is not None and source.paired:
             raise ValueError("paired rows are a coupling already: leave out coupling, or paired")
+        if pairs is not None:
+            self._take(pairs)
+            return
         where = torch.device("cpu") if self.coupling is not None else device
         self.batches: AnyBatches = batches_of(
             parts.train, parts.standardizer, settings.batch_size, settings.seed, where
@@ -69,6 +81,15 @@ class Feed:
         if source is not None:
             self.points = source.standardizer.transform(source.train.x).to(where)
             self._draw = rows_of(self.points, self.batches, settings.batch_size, settings.seed, paired=source.paired)
+
+    def _take(self, pairs: "Generated") -> None:
+        """Train on the pairs of another flow in place of the data."""
+        if self.coupling is not None:
+            raise ValueError("pairs of a flow are a coupling already: leave out coupling")
+        size, seed, y = self.settings.batch_size, self.settings.seed, pairs.y
+        self.batches = Batches(pairs.x_1.to(self.device), None if y is None else y.to(self.device), size, seed)
+        self.points = pairs.x_0.to(self.device)
+        self._draw = rows_of(self.points, self.batches, size, seed, paired=True)
 
     def first(self, n: int) -> Given:
         """``n`` samples to try a net on, no part of the order."""
