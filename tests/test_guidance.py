@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -379,3 +380,57 @@ def test_drop_is_joint_or_separate() -> None:
 def test_mistakes_are_told(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# --- by name, as configurations and the command line spell it ---
+
+
+def test_guidance_by_name() -> None:
+    from pathline.train.guiding import make_guidance
+
+    assert make_guidance("2.5") == 2.5
+    assert make_guidance("1") is make_guidance(1.0) is make_guidance(None) is None
+    assert make_guidance("apg(2.0, radius=5)") == APG(2.0, radius=5)
+    assert make_guidance("cfg(cosine(4.0, power=2.0))") == pl.CFG(scales.Cosine(4.0, power=2.0))
+    assert make_guidance("interval(cfg_zero(2.0), 0.1, 0.7)") == Interval(CFGZero(2.0), 0.1, 0.7)
+    assert make_guidance("rescale(3, space=data)") == Rescale(3, space=pl.DATA)
+    assert make_guidance("composed({'image': 1.5, 'y': 3.0})") == Composed({"image": 1.5, "y": 3.0})
+    assert make_guidance("cfg_pp(0.6, 10)") == CFGPlusPlus(0.6, 10)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("apq(2.0)", "did you mean 'apg'"), ("apg(2.0, radios=1)", "did you mean 'radius'"), ("apg()", "missing"),
+    ("cfg(cosin(4))", "did you mean 'cosine'"), ("rescale(2.0, space=daat)", "did you mean 'data'"), ("rescale(2.0, phi=3)", "phi must lie"),
+    ("classifier(2.0)", "unknown guidance"),
+])  # fmt: skip
+def test_guidance_by_a_wrong_name(text: str, message: str) -> None:
+    from pathline.train.guiding import make_guidance
+
+    with pytest.raises(ValueError, match=message):
+        make_guidance(text)
+
+
+def test_a_run_is_sampled_under_named_guidance(tmp_path) -> None:
+    """A run of a few steps, its first checkpoint as the weak model, from Python and from the command line."""
+    from pathline.cli import main
+    from pathline.train import Run, TrainConfig, fit
+
+    data, y = (
+        mixture().sample_data(200, torch.Generator().manual_seed(0), y=torch.arange(200) % 2).float(),
+        torch.arange(200) % 2,
+    )
+    np.savez(tmp_path / "data.npz", x=data.numpy(), y=y.numpy())
+    config = TrainConfig(
+        data=str(tmp_path / "data.npz"), net="mlp(width=16, depth=2)", steps=20, checkpoint_every=10, keep=2,
+        batch_size=32, out=str(tmp_path / "run"), seed=0,
+    )  # fmt: skip
+    fit(config, progress=False)
+    run = Run.open(tmp_path / "run")
+    named = f"autoguidance(2.0, {str(run.path)!r}, step=10)"
+    weak = Run.open(tmp_path / "run", step=10).field
+    ours = run.sample(6, guidance=named, steps=4)
+    torch.testing.assert_close(ours, run.sample(6, guidance=Autoguidance(2.0, weak), steps=4))
+    assert (ours - run.sample(6, guidance=1.0, steps=4)).abs().max() > 1e-4
+    assert main(["sample", str(run.path), "--n", "6", "--steps", "4", "--guidance", "apg(2.0)", "--no-picture"]) == 0
+    with np.load(run.path / "samples.npz") as made:
+        torch.testing.assert_close(torch.from_numpy(made["x"]), run.sample(6, guidance=APG(2.0), steps=4))

@@ -30,8 +30,8 @@ class Arguments:
     """Samples to compare on."""
     solvers: tuple[str, ...] = ()
     """Solvers of pathline.SOLVERS; all deterministic ones if none is named."""
-    guidance: float | None = None
-    """Weight of classifier-free guidance; the run's own if not given."""
+    guidance: str | None = None
+    """Weight of classifier-free guidance, or a method such as "apg(2.0)"; the run's own if not given."""
     seed: int = 0
     """Seed of the noises."""
 

@@ -17,6 +17,7 @@ Sample i comes from seed + i alone, so any --batch gives the same set.
 examples:
   pathline sample runs/moons --n 5000
   pathline sample runs/digits --per-class 10 --guidance 2
+  pathline sample runs/digits --per-class 10 --guidance "cfg_zero(2.0)"
   pathline sample runs/digits --y 3 --n 64 --solver heun --evaluations 20"""
 
 
@@ -30,8 +31,8 @@ class Drawing:
     """Labels to draw, in turn; every class if none is given, -1 for no label."""
     per_class: int | None = None
     """Samples of each label, instead of --n."""
-    guidance: float | None = None
-    """Weight of classifier-free guidance; 1 is none."""
+    guidance: str | None = None
+    """Weight of classifier-free guidance (1 is none), or a method such as "apg(2.0)" or "interval(2.0, 0.1, 0.7)"."""
     solver: str | None = None
     """A solver of pathline.SOLVERS, or the file of a tuned one."""
     steps: int | None = None

@@ -32,8 +32,8 @@ class Arguments:
     """Noises to fit on."""
     held_out: int = 256
     """Noises to validate on."""
-    guidance: float | None = None
-    """Weight of classifier-free guidance; the run's own if not given."""
+    guidance: str | None = None
+    """Weight of classifier-free guidance, or a method such as "apg(2.0)"; the run's own if not given."""
     what: Literal["all", "times", "coefficients"] = "all"
     """What to fit."""
     method: Literal["auto", "gauss_newton", "adam"] = "auto"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
 from pathline._errors import lookup
-from pathline.couplings import COUPLINGS
+from pathline.couplings import COUPLINGS, DATASET_COUPLINGS
 from pathline.data import Data, Dataset, LazyDataset, Standardizer, StreamDataset, from_torch, in_memory, load
 from pathline.data import split as divide
 from pathline.guidance import Guidance
@@ -21,6 +21,7 @@ from pathline.schedules import SCHEDULES, Schedule
 from pathline.solvers import SOLVERS, NonStationary, Solver, load_solver
 from pathline.times import TIMES, TimeLaw, shifted
 from pathline.train.config import Sampling, Settings, TrainConfig
+from pathline.train.guiding import make_guidance
 from pathline.train.order import derive_seed
 from pathline.train.spec import build, split_spec
 
@@ -30,7 +31,11 @@ def make_objective(config: TrainConfig) -> "Matching | BridgeMatching":
     schedule: Schedule = build("schedule", config.schedule, SCHEDULES)
     times = make_times(config.times, schedule)
     # the independent coupling is the order in which noise is drawn: nothing to gather
-    coupling = None if config.coupling == "independent" else build("coupling", config.coupling, COUPLINGS)
+    coupling = (
+        None
+        if config.coupling == "independent"
+        else build("coupling", config.coupling, {**COUPLINGS, **DATASET_COUPLINGS})
+    )
     if config.bridge is not None:
         return _make_bridge(config, schedule, times, coupling)
     if config.score_head:
@@ -117,14 +122,13 @@ def sampling_arguments(
     solver: "str | Solver | None" = None,
     steps: "int | None" = None,
     evaluations: "int | None" = None,
-    guidance: "float | Guidance | None" = None,
+    guidance: "float | str | Guidance | None" = None,
     grid: "str | Tensor | TimeLaw | None" = None,
 ) -> dict[str, Any]:
     """Arguments of `pathline.sample`: what is given, else what ``own`` says; names and solver files are resolved."""
     solver = own.solver if solver is None else solver
     if isinstance(solver, str):
         solver = load_solver(solver) if solver.endswith(".json") else build("solver", solver, SOLVERS)
-    guidance = own.guidance if guidance is None else guidance
     if not isinstance(solver, NonStationary):  # which brings its own times
         grid = own.grid if grid is None else grid
         if steps is None and evaluations is None and not isinstance(grid, Tensor):
@@ -134,7 +138,7 @@ def sampling_arguments(
         "solver": solver,
         "steps": steps,
         "evaluations": evaluations,
-        "guidance": None if guidance == 1.0 else guidance,
+        "guidance": make_guidance(own.guidance if guidance is None else guidance),
         "grid": build("grid", grid, TIMES, schedule=schedule) if isinstance(grid, str) else grid,
     }
 

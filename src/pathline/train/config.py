@@ -88,8 +88,9 @@ class Sampling:
     """Steps of the solver; 32 if neither steps nor evaluations is given."""
     evaluations: int | None = None
     """Budget of field evaluations, instead of steps."""
-    guidance: float | None = None
-    """Weight of classifier-free guidance: 1 or None is none, more follows the label more closely."""
+    guidance: float | str | None = None
+    """Weight of classifier-free guidance (1 or None is none, more follows the label more closely), or a method with options, such
+    as "apg(2.0)", "interval(2.0, 0.1, 0.7)" or "cfg(cosine(3.0))"."""
     grid: str | None = None
     """Time law that spaces the steps; uniform if None."""
 
@@ -123,7 +124,7 @@ class Subject:
     weight: str | None = None
     """Weight of the loss over time, of pl.WEIGHTS; uniform if None."""
     coupling: str = "independent"
-    """How source and data are paired, of pl.COUPLINGS."""
+    """How source and data are paired, of pathline.couplings: batch by batch or, as "prepared", for the whole set."""
     source: str | None = None
     """Where the flow starts, named like data; Gaussian noise if None."""
     paired: bool = False

@@ -206,7 +206,7 @@ class Run:
         solver: "str | Solver | None" = None,
         steps: "int | None" = None,
         evaluations: "int | None" = None,
-        guidance: "float | Guidance | None" = None,
+        guidance: "float | str | Guidance | None" = None,
         grid: "str | Tensor | TimeLaw | None" = None,
         batch_size: int = 256,
         progress: bool = False,
@@ -215,7 +215,8 @@ class Run:
         """``n`` samples (n, *shape) in your units, on the CPU.
 
         What is None is taken from the run's own `Sampling`. Sample i is drawn from seed + i alone, so that any
-        ``batch_size`` gives the same set up to rounding; ``y`` is read by `labels`. guidance=1 switches guidance off.
+        ``batch_size`` gives the same set up to rounding; ``y`` is read by `labels`. guidance=1 switches guidance off,
+        and a text names a method, as in "apg(2.0)".
         ``x_0`` (n, *shape) is where to start, in the units of the source; by default the source's own points, sample i
         from point seed + i of `origin`, or noise.
         """
