@@ -31,14 +31,15 @@ def straight(curved) -> "pl.train.Reflowed":
 
 def test_paths_become_straight_and_one_step_does_what_many_do(curved, straight):
     before, after = straight.before, straight.after
-    assert after["path bend"] < 0.25 * before["path bend"]
-    assert after["path one-step"] < 0.5 * before["path one-step"]
+    assert after["curvature"] < 0.25 * before["curvature"]
+    assert after["crossing"] <= before["crossing"]
+    assert after["one-step miss"] < 0.5 * before["one-step miss"]
     assert after["path energy"] < before["path energy"]
     assert after["W2, one step"] < 0.6 * before["W2, one step"]
     told = json.loads((straight.run.path / "reflow.json").read_text())
     assert told["before"] == before
     assert straight.run.path == curved.path.with_name("moons-reflow")
-    assert "path bend" in str(straight)
+    assert "curvature" in str(straight)
 
 
 def test_ends_are_kept_while_paths_change(curved, straight):
@@ -138,10 +139,10 @@ def test_a_flow_between_data_sets_is_reflowed_from_its_source(tmp_path):
 
 
 def test_straightness_of_straight_and_curved_paths(curved):
-    """u = x_1 - x_0 at constant speed has no bend; of a trained field energy exceeds the squared way, and one step misses."""
+    """u = x_1 - x_0 at constant speed has no curvature; of a trained field energy exceeds the squared way, and one step misses."""
     found = straightness(curved, 300)
-    assert found.bend > 0.05
-    assert found.one_step > 0.05
+    assert found["curvature"] > 0.05
+    assert found["one-step miss"] > 0.05
 
     class Translation(torch.nn.Module):
         def __init__(self) -> None:
@@ -154,9 +155,11 @@ def test_straightness_of_straight_and_curved_paths(curved):
     from dataclasses import replace
 
     even = straightness(replace(curved, net=Translation()), 50)
-    assert even.energy == pytest.approx(8.0, rel=1e-5)
-    assert abs(even.bend) < 1e-5
-    assert even.one_step < 1e-5
+    assert even["path energy"] == pytest.approx(8.0, rel=1e-5)
+    assert abs(even["curvature"]) < 1e-5
+    assert even["length ratio"] == pytest.approx(1.0, rel=1e-5)
+    assert even["crossing"] == 0.0
+    assert even["one-step miss"] < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -183,7 +186,7 @@ def test_command_line(curved, tmp_path, capsys):
     words = ["reflow", str(curved.path), "--out", str(tmp_path / "r"), "--pairs", "200", "--solver-steps", "2"]
     assert main([*words, "--steps", "10"]) == 0
     told = capsys.readouterr().out
-    assert "path bend" in told
+    assert "curvature" in told
     assert "W2, one step" in told
     assert main([*words, "--steps", "10"]) == 1
     assert "--overwrite" in capsys.readouterr().err

@@ -48,8 +48,10 @@ def weights(path, step):
         {"source": None, "coupling": "exact_ot"},
         {"coupling": "sinkhorn(reg=0.5)", "bridge": "brownian(0.5)", "score_head": True},
         {"source": "moons(n=300, seed=7)", "paired": True},
+        {"coupling": "prepared(block=64, rounds=2)"},
+        {"source": None, "coupling": "semidiscrete"},
     ],
-    ids=["source", "source_ot", "noise_ot", "bridge", "paired"],
+    ids=["source", "source_ot", "noise_ot", "bridge", "paired", "prepared", "semidiscrete"],
 )
 def test_resumption_is_exact_to_the_bit_whatever_is_paired(tmp_path, changes):
     fit(tiny(tmp_path / "a", **changes))
@@ -173,6 +175,22 @@ def test_transport_between_toys_reaches_the_data(tmp_path):
     real = toy("moons", n=500, seed=5).x
     far = pl.metrics.wasserstein2(toy("8gaussians", n=500, seed=6).x, real)
     assert pl.metrics.wasserstein2(run.sample(500), real) < 0.2 * far
+
+
+def test_pairs_of_the_whole_set_are_fitted_once_and_kept(tmp_path):
+    config = tiny(tmp_path, coupling="prepared(block=128, rounds=1)", held_out=0.0, labels=True, label_dropout=0.0)
+    trainer = trainer_of(config, progress=False)
+    feed = trainer.feed.open(tmp_path, progress=False)
+    kept = (tmp_path / "coupling.safetensors").read_bytes()
+    x_1, given = feed(0)
+    batches = trainer.feed.batches
+    for point, label in zip(x_1, given["y"], strict=True):  # labels follow their points
+        row = (batches.x == point).all(1).nonzero()[0, 0]
+        assert batches.y[row] == label
+    assert (trainer.feed.open(tmp_path, progress=False)(0)[1]["x_0"] == given["x_0"]).all()
+    assert (tmp_path / "coupling.safetensors").read_bytes() == kept
+    with pytest.raises(TypeError, match="pairs a whole data set"):
+        trainer.objective(trainer.net, x_1, y=given["y"])
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """What every objective does with a batch before it meets a network: pair it, draw its times, drop its labels."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from pathline._shapes import check_state, expand_time, working_dtype
 from pathline._typing import Cond
-from pathline.couplings import Coupling
+from pathline.couplings import Coupling, DatasetCoupling
 from pathline.guidance.base import null_like
 from pathline.times import TimeLaw
 
@@ -18,7 +20,7 @@ def draw_batch(
     generator: torch.Generator | None,
     *,
     times: TimeLaw,
-    coupling: Coupling | None,
+    coupling: "Coupling | DatasetCoupling | None",
     label_dropout: float,
 ) -> tuple[Tensor, Tensor, Cond]:
     """(x_0, t, conditions) of a training batch: source drawn and coupled, times drawn, labels dropped.
@@ -31,7 +33,12 @@ def draw_batch(
     elif x_0.shape != x_1.shape or x_0.dtype != x_1.dtype:
         raise ValueError(f"x_0 must be like x_1, {tuple(x_1.shape)} {x_1.dtype}, got {tuple(x_0.shape)} {x_0.dtype}")
     if coupling is not None:
-        x_0 = x_0[coupling(x_0, x_1, y, generator)]
+        if not callable(coupling):
+            raise TypeError(
+                f"{type(coupling).__name__} pairs a whole data set: fit it once, pairs = coupling.fit(data), and give the "
+                "x_0 of pairs.draw(n) with coupling=None, or train with pl.Trainer, which does that"
+            )
+        x_0 = x_0[cast(Coupling, coupling)(x_0, x_1, y, generator)]
     t = times.sample(x_1.shape[0], generator=generator, device=x_1.device, dtype=working_dtype(x_1))
     cond = {} if cond is None else cond
     return x_0, t, cond if y is None else {**cond, "y": drop_labels(y, x_1, label_dropout, generator)}

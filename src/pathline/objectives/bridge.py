@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pathline import times as time_laws
 from pathline._typing import Cond, Net
-from pathline.couplings import Coupling
+from pathline.couplings import Coupling, DatasetCoupling
 from pathline.field import BaseField, Field
 from pathline.objectives.base import check_dropout, draw_batch
 from pathline.paths.bridge import BridgePath, combine_three
@@ -31,7 +31,7 @@ class BridgeMatching:
     prediction: Prediction = VELOCITY
     times: TimeLaw = field(default_factory=time_laws.uniform)
     weights: tuple[float, ...] | None = None
-    coupling: Coupling | None = None
+    coupling: Coupling | DatasetCoupling | None = None
     label_dropout: float = 0.1
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """Conditional matching of any prediction in any loss space (theory T9-T13, T18)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +9,9 @@ from torch import Tensor
 
 from pathline import times as time_laws
 from pathline._typing import Cond, Net
-from pathline.couplings import Coupling
+from pathline.couplings import Coupling, DatasetCoupling
 from pathline.field import BaseField, Field
+from pathline.guidance.base import check_rates, drop
 from pathline.objectives.base import check_dropout, draw_batch
 from pathline.objectives.weights import Weight
 from pathline.paths.affine import AffinePath
@@ -35,12 +37,14 @@ class Matching:
     loss_in: Prediction | None = None
     times: TimeLaw = field(default_factory=time_laws.uniform)
     weight: Weight | None = None
-    coupling: Coupling | None = None
+    coupling: Coupling | DatasetCoupling | None = None
     label_dropout: float = 0.1
     clip: float | None = None
+    condition_dropout: "float | Mapping[str, float]" = 0.0
 
     def __post_init__(self) -> None:
         check_dropout(self.label_dropout)
+        check_rates(self.condition_dropout)
         if self.weight is not None and self.loss_in not in (None, self.weight.space):
             raise ValueError(
                 f"{self.weight!r} weighs the {self.weight.space} error, but loss_in={self.loss_in}: give one of the two"

@@ -13,7 +13,7 @@ from pathline.train.config import Sampling, Settings, TrainConfig
 from pathline.train.ema import EMA
 from pathline.train.loop import DivergedError, Trainer, fit
 from pathline.train.recipes import RECIPES
-from pathline.train.reflow import Reflowed, Straightness, reflow, straightness
+from pathline.train.reflow import Reflowed, reflow, straightness
 from pathline.train.run import Run
 from pathline.train.signals import Interrupted
 
@@ -29,7 +29,6 @@ __all__ = [
     "Run",
     "Sampling",
     "Settings",
-    "Straightness",
     "TrainConfig",
     "Trainer",
     "fit",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pathline.couplings import Coupling, PairSource
+from pathline.couplings import Coupling, DatasetCoupling, PairSource, load_pairs
 from pathline.train.feed import LazyBatches, StreamBatches
 from pathline.train.order import Batches, Order, derive_seed
 
@@ -130,11 +130,9 @@ def rows_of(
 
 
 def fit_pairs(
-    coupling: Any, batches: Any, source: "Tensor | None", seed: int, path: Path, *, progress: bool
+    coupling: DatasetCoupling, batches: Any, source: "Tensor | None", seed: int, path: Path, *, progress: bool
 ) -> PairSource:
     """The pairs of a `DatasetCoupling`: read from ``path`` if they are there, else fitted and kept."""
-    from pathline.couplings import load_pairs  # pyright: ignore[reportAttributeAccessIssue]
-
     if not isinstance(batches, Batches):
         raise TypeError("a coupling of the whole data set needs data in memory: take a batch coupling such as exact_ot")
     if path.is_file():

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from pathline.metrics import measure_transport
 from pathline.objectives import Matching
 from pathline.schedules import Linear
-from pathline.solvers import solve
+from pathline.solvers import sample
 from pathline.train.assess import assess
 from pathline.train.checks import check_folder
 from pathline.train.config import TrainConfig
@@ -23,18 +24,6 @@ REPORT = "reflow.json"
 """What `reflow` measured before and after, in the folder of the new run."""
 FINE = 64
 METRICS = ("W2", "FD", "sliced W2", "energy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Straightness:
-    """How straight the paths of a flow are, over samples, in the units of the network."""
-
-    energy: float
-    """E of the integral of |u|² along a path: at least E|x_1 - x_0|², with equality for straight paths at even speed."""
-    bend: float
-    """(energy - E|x_1 - x_0|²)/E|x_1 - x_0|² = E int |u - (x_1 - x_0)|² dt/E|x_1 - x_0|²: 0 is straight."""
-    one_step: float
-    """|one Euler step - the end of the path| over |x_1 - x_0|, root mean squares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,19 +41,28 @@ class Reflowed:
         return "\n".join(lines)
 
 
-def straightness(run: Run, n: int = 1000, *, seed: int = 0) -> Straightness:
-    """`Straightness` of ``n`` paths of ``run`` (64 Heun steps), each class in turn, without guidance."""
-    fine = run.trajectory(n, seed=seed, solver="heun", steps=FINE, guidance=1.0)
-    assert fine.trajectory is not None
-    states = fine.trajectory.double().flatten(2)
-    h = fine.times.diff().to(states)
-    energy = float((states.diff(dim=0).square().sum(2).mean(1) / h).sum())
-    move = (states[-1] - states[0]).square().sum(1).mean()
+def straightness(run: Run, n: int = 1000, *, seed: int = 0) -> dict[str, float]:
+    """How straight ``n`` paths of ``run`` are (64 Heun steps), in the units of the network, without guidance.
+
+    Path energy, curvature, length ratio and crossing are those of `pathline.metrics.measure_transport`; "one-step miss" is
+    |x_0 + u(x_0, 0) - x_1| over |x_1 - x_0|, root mean squares: how far one Euler step ends from the end of the path.
+    """
+    x_0 = run.trajectory(n, seed=seed, solver="euler", steps=1).trajectory
+    assert x_0 is not None
     labels = run.labels(n)
     cond: dict[str, Any] = {} if labels is None else {"y": labels}
-    one = solve(run.field, fine.trajectory[0].clone(), solver="euler", steps=1, **cond).x
-    miss = (one.double().flatten(1) - states[-1]).square().sum(1).mean()
-    return Straightness(energy=energy, bend=energy / float(move) - 1.0, one_step=float((miss / move).sqrt()))
+    found = measure_transport(run.field, x_0[0].clone(), solver="heun", steps=FINE, **cond)
+    fine, one = (
+        sample(run.field, x_0[0].clone(), solver="heun" if k > 1 else "euler", steps=k, **cond) for k in (FINE, 1)
+    )
+    miss = (one - fine).square().mean() / (fine - x_0[0]).square().mean()
+    return {
+        "path energy": found.path_energy,
+        "curvature": found.curvature,
+        "length ratio": found.length_ratio,
+        "crossing": found.crossing,
+        "one-step miss": float(miss.sqrt()),
+    }
 
 
 def reflow(
@@ -122,7 +120,7 @@ def reflow(
 
 def measured(run: Run, *, distilled: bool = False) -> dict[str, float]:
     """Straightness, and what one Euler step draws against held-out data; a distilled run has no path to measure."""
-    found = {} if distilled else {f"path {k}".replace("_", "-"): v for k, v in vars(straightness(run)).items()}
+    found = {} if distilled else straightness(run)
     if run.data.held_out is not None:
         metrics = ("w2",) if not run.about["image"] else ("fd",) if run.class_names else ("sliced_w2", "energy")
         rows = assess(run, metrics=metrics, solver="euler", steps=1, guidance=1.0, grid="uniform").report.rows

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pathline._errors import nearest
+from pathline.couplings import Coupling, DatasetCoupling
 from pathline.objectives import BridgeMatching, Matching
 from pathline.train import checkpoint
 from pathline.train.assemble import Parts
@@ -103,8 +104,10 @@ class Feed:
         if self.coupling is None:
             return Plain(self.batches, self._draw)
         if not hasattr(self.coupling, "fit"):
-            return Ahead(coupled(self.coupling, self.batches, self._draw, seed), self.device)
+            return Ahead(coupled(cast(Coupling, self.coupling), self.batches, self._draw, seed), self.device)
         if isinstance(self.batches, StreamBatches):
             raise TypeError("a coupling of the whole data set needs data in memory, and these are a stream")
-        pairs = fit_pairs(self.coupling, self.batches, self.points, seed, out / COUPLING, progress=progress)
+        pairs = fit_pairs(
+            cast(DatasetCoupling, self.coupling), self.batches, self.points, seed, out / COUPLING, progress=progress
+        )
         return Ahead(drawn(pairs, self.batches, size, seed), self.device)  # pyright: ignore[reportArgumentType]
