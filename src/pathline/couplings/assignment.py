@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 # Below this size the search alone takes less time than the prices.
-_SMALL = 100
+_SMALL = 128
 
 _FIRST = 0.3  # of the standard deviation of the cost: the first temperature
 _HALVINGS = 8  # down to 0.1 %
-_ITERATIONS = 6  # at each temperature
+_ITERATIONS = 8  # at each temperature
 _TINY = 1e-30  # a row or column whose kernel has underflowed in float32 keeps a finite price
 
 # Up to here the cost is formed in float64: the product costs nothing beside the search.
