@@ -276,6 +276,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
         box.checked = Boolean(given[name]);
         box.addEventListener("change", () => this.paint());
         label.append(box, text);
+        label.hidden = true;
         this.bar.append(label);
         this.boxes[name] = box;
       }
@@ -312,6 +313,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
         if (message.id !== this.root.dataset.flow) return;  // of a play that has been replaced
         message.views.forEach((told, i) => this.views[i].behind(told));
         this.root.dataset.backdrop = message.id;
+        this.offer(true);
         this.paint();
         return;
       }
@@ -330,11 +332,19 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       delete this.root.dataset.backdrop;
       delete this.root.dataset.picked;
       this.state("ready");
+      this.offer(false);
       this.seek(0);
       this.arrived = performance.now();
       this.root.dataset.first = String(this.arrived);
       const still = matchMedia("(prefers-reduced-motion: reduce)").matches || message.still;
       if (!still) this.play();
+    }
+
+    /* Only what there is can be switched on. */
+    offer(backdrop) {
+      this.boxes.trails.parentElement.hidden = false;
+      this.boxes.data.parentElement.hidden = !this.views.some((view) => view.data);
+      this.boxes.density.parentElement.hidden = this.boxes.arrows.parentElement.hidden = !backdrop;
     }
 
     /* A click follows the nearest particle, the same one in every view: particle i has the same noise in all. */

@@ -56,7 +56,7 @@ CODE_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "m
 
 CSS = """
 .gradio-container { max-width: 1400px !important; margin: 0 auto; }
-.plot img { display: block; margin: 0 auto; max-width: 100%; height: auto; border-radius: 6px; }
+.plot img { display: block; margin: 0 auto; max-width: min(100%, 640px); height: auto; border-radius: 6px; }
 .dark .plot img { filter: invert(0.91) hue-rotate(180deg); }
 .plot.pixels img { image-rendering: pixelated; }
 .dark .plot.pixels img { filter: none; }
@@ -121,7 +121,7 @@ def picks(elem_id: str) -> gr.HTML:
 
 
 def pick_list(images: "np.ndarray", texts: "list[str]", columns: int = 8) -> dict[str, Any]:
-    """uint8 images (B, H, W) or (B, H, W, 3), each with what it is called."""
+    """uint8 images (B, H, W, 3), each with what it is called."""
     return {
         "columns": columns,
         "images": [{"source": _data_url(_png(i)), "text": text} for i, text in zip(images, texts, strict=True)],

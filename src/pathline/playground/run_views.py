@@ -11,18 +11,20 @@ from torch import Tensor
 
 from pathline import viz
 from pathline.playground.parts import pick_list, picture
-from pathline.playground.payload import pack
-from pathline.playground.runs import MOST_SAMPLES, Closer, Drawing, sample_pieces, trajectories
+from pathline.playground.payload import Packed, pack
+from pathline.playground.runs import MOST_SAMPLES, Closer, Drawing, sample_pieces, training_data, trajectories
 from pathline.train import Run
 from pathline.train.pictures import samples as picture_of_samples
 from pathline.viz.arrays import Range, pixel_range, to_bytes
 from pathline.viz.plane import frame
 
+SHOWN = 500
+"""Training points behind the particles of a run."""
 _ids = itertools.count(1)
 
 
-def flow_of(chosen: "list[Run]", how: Drawing) -> dict[str, Any]:
-    """Runs in the plane as views of one canvas."""
+def flow_of(root: Path, chosen: "list[Run]", how: Drawing) -> dict[str, Any]:
+    """Runs in the plane as views of one canvas, with some of their training data where these are at hand."""
     solutions = [trajectories(run, how) for run in chosen]
     box = frame(torch.cat([solution.x for solution in solutions] + [solutions[0].trajectory[0]]))  # pyright: ignore[reportOptionalSubscript]
     middle, half = ((box[0] + box[1]) / 2, (box[2] + box[3]) / 2), max(box[1] - box[0], box[3] - box[2]) / 2
@@ -36,11 +38,18 @@ def flow_of(chosen: "list[Run]", how: Drawing) -> dict[str, Any]:
                 "times": pack(solution.times),
                 "states": pack(torch.as_tensor(solution.trajectory)),
                 "classes": pack(labels.clamp(min=0), "u1", (0, 255)) if few and labels is not None else None,
-                "data": None,
+                "data": _some_data(root, run),
             }
         )
     square = [middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half]
     return {"kind": "flow", "id": f"run-{next(_ids)}", "box": square, "views": views}
+
+
+def _some_data(root: Path, run: Run) -> "Packed | None":
+    try:
+        return pack(training_data(root, run)[:SHOWN])
+    except (ValueError, OSError, TypeError):
+        return None
 
 
 def pieces(run: Run, how: Drawing) -> "Iterator[tuple[str, list[Any]]]":
@@ -53,12 +62,12 @@ def pieces(run: Run, how: Drawing) -> "Iterator[tuple[str, list[Any]]]":
         for piece in sample_pieces(run, how):
             done.append(piece)
             x = torch.cat(done)
-            pixels = to_bytes(x.numpy(), _grey(run, x)).transpose(0, 2, 3, 1)
+            pixels = to_bytes(x.numpy(), _grey(run, x))
             texts = [f"sample {i}" + _named(run, labels, i) for i in range(len(x))]
             columns = min(10, max(4, round(how.count**0.5)))
             yield (
                 f"{len(x)} of {how.count}",
-                [pick_list(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, texts, columns), ""],
+                [pick_list(pixels, texts, columns), ""],
             )
         return
     x = torch.cat(list(sample_pieces(run, how)))

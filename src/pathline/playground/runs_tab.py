@@ -75,6 +75,7 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
         choices = [EVERY_CLASS, *((text, str(k)) for k, text in enumerate(classes[:200]))]
         panels = [part for run in chosen for part in (about(run), loss_of(run))] + [None, None] * (2 - len(chosen))
         return [
+            gr.Slider(value=500 if chosen and planar(chosen[0]) else 64),
             gr.Dropdown(choices=choices, value=EVERY_CLASS),
             gr.Column(visible=pair),
             gr.Column(visible=pair),
@@ -99,7 +100,7 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
             "state": state,
         }
         if flows:
-            output["flow"] = flow_of(flows, how)
+            output["flow"] = flow_of(root, flows, how)
             yield _row(output)
             output["flow"] = gr.skip()
         for place, run in enumerate(chosen):
@@ -138,7 +139,7 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
         kept = name if name in found else (found[0] if found else None)
         return [gr.Dropdown(choices=found, value=kept), gr.Dropdown(choices=[NONE, *found], value=NONE)]
 
-    panels = [label, beside, facts_beside, facts, curve, other_facts, other_curve]
+    panels = [count, label, beside, facts_beside, facts, curve, other_facts, other_curve]
     gr.on([first.change, second.change], telling(opened), [first, second], panels, **quiet)
     again.click(search, first, [first, second], **quiet)
     inputs = [first, second, count, seed, label, solver, evaluations, guidance]
