@@ -349,7 +349,7 @@ def test_drop_is_joint_or_separate() -> None:
     assert torch.equal(gone["y"], gone["v"])
     assert torch.equal(gone["y"], gone["image"])
     assert abs(gone["y"].double().mean() - 0.25) < 0.015
-    apart = drop(cond, {"y": 0.5, "v": 0.1}, together=0.2, generator=torch.Generator().manual_seed(0))
+    apart = drop(cond, {"y": 0.5, "v": 0.1, "together": 0.2}, generator=torch.Generator().manual_seed(0))
     y, v, image = apart["y"] == -1, apart["v"].isnan().all(1), apart["image"].isnan().flatten(1).all(1)
     for measured, expected in (
         (y, 0.6),

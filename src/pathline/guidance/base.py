@@ -102,36 +102,39 @@ def stacked(field: BaseField, x: Tensor, t: Tensor, conds: "list[Cond]") -> list
     return [field.path.read(x, t, estimate.prediction, part) for part in estimate.value.chunk(n)]
 
 
-def drop(
-    cond: Cond,
-    rate: "float | Mapping[str, float]",
-    *,
-    together: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> Cond:
+def drop(cond: Cond, rate: "float | Mapping[str, float]", *, generator: torch.Generator | None = None) -> Cond:
     """``cond`` with conditions of some samples replaced by their empty ones, as training for guidance asks (T33).
 
-    A number ``rate`` is the chance that a sample loses all of its conditions at once. A mapping gives each named condition a chance of its
-    own, independent of the others, and ``together`` that of losing all of them besides. Tensors (B, ...) only; the rest is left alone.
+    A number ``rate`` is the chance that a sample loses all of its conditions at once. A mapping gives each condition that it names a
+    chance of its own, independent of the others; its entry ``"together"`` is that of losing all of them besides. Only tensors (B, ...)
+    are dropped.
     """
-    rates = dict(rate) if isinstance(rate, Mapping) else {}
-    together = together if isinstance(rate, Mapping) else rate
+    rates = dict(rate) if isinstance(rate, Mapping) else {"together": rate}
+    check_rates(rates)
+    together = rates.pop("together", 0.0)
     unknown = set(rates) - set(cond)
     if unknown:
         raise ValueError(f"dropout names {', '.join(sorted(unknown))}, which is no condition of this call")
-    for name, chance in {**rates, "together": together}.items():
-        if not 0.0 <= chance <= 1.0:
-            raise ValueError(f"the chance to drop {name} must lie in [0, 1], got {chance}")
     found = {name: value for name, value in cond.items() if isinstance(value, Tensor) and value.ndim}
     if not found:
         return cond
     some = next(iter(found.values()))
-    size, device = len(some), some.device
-    lost = torch.rand(size, generator=generator, device=device) < together
+
+    def chosen(chance: float) -> Tensor:
+        return torch.rand(len(some), generator=generator, device=some.device) < chance
+
+    lost = chosen(together) if together > 0.0 else None
     dropped = dict(cond)
     for name, value in found.items():
-        gone = lost
-        if rates.get(name, 0.0) > 0.0:
-            gone = gone | (torch.rand(size, generator=generator, device=device) < rates[name])
-        dropped[name] = torch.where(expand_time(gone, value), null_like(value), value)
+        own = chosen(rates[name]) if rates.get(name, 0.0) > 0.0 else None
+        gone = lost if own is None else own if lost is None else own | lost
+        if gone is not None:
+            dropped[name] = torch.where(expand_time(gone, value), null_like(value), value)
     return dropped
+
+
+def check_rates(rate: "float | Mapping[str, float]") -> None:
+    """Refuse chances outside [0, 1]."""
+    for name, chance in (rate if isinstance(rate, Mapping) else {"conditions": rate}).items():
+        if not 0.0 <= chance <= 1.0:
+            raise ValueError(f"the chance to drop {name} must lie in [0, 1], got {chance}")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pathline._shapes import check_state
 from pathline.nets.base import check_features, check_time_shape, condition, positive, time_features
+from pathline.nets.conditions import add_vector, seen_beside, vector_condition
 
 
 def patchify(x: Tensor, patch: int) -> Tensor:
@@ -94,6 +95,9 @@ class DiT(nn.Module):
         num_classes: number of class labels; ``y`` is then ``(B,)`` of integers, -1 or None for no label.
         condition_dim: length of a condition vector; ``y`` is then ``(B, condition_dim)``, a row of NaN or
             None for no condition.
+        vector_dim: length of a further condition, ``vector`` ``(B, vector_dim)``, beside ``y``.
+        image_channels: channels of an ``image`` ``(B, image_channels, h, w)`` to see beside the state, NaN where it is not known
+            (`conditions.seen_beside`): image to image, super-resolution, inpainting.
         bottleneck: rank of the patch embedding, two products through that many units; None for one product.
         mlp_ratio: units of a block's perceptron over ``width``.
         time_features: number of sines and cosines of t (see `time_features`).
@@ -119,6 +123,8 @@ class DiT(nn.Module):
         *,
         num_classes: int | None = None,
         condition_dim: int | None = None,
+        vector_dim: int | None = None,
+        image_channels: int | None = None,
         bottleneck: int | None = None,
         mlp_ratio: float = 4.0,
         time_features: int = 64,
@@ -134,6 +140,8 @@ class DiT(nn.Module):
             "heads": positive("heads", heads),
             "num_classes": num_classes,
             "condition_dim": condition_dim,
+            "vector_dim": vector_dim,
+            "image_channels": None if image_channels is None else positive("image_channels", image_channels),
             "bottleneck": None if bottleneck is None else positive("bottleneck", bottleneck),
             "mlp_ratio": mlp_ratio,
             "time_features": check_features(time_features),
@@ -143,13 +151,16 @@ class DiT(nn.Module):
         self.patch = patch
         self.features = time_features
         pixels = channels * patch * patch
+        self.image_channels = image_channels
+        seen = pixels if image_channels is None else pixels + (image_channels + 1) * patch * patch
         self.embed = (
-            nn.Linear(pixels, width)
+            nn.Linear(seen, width)
             if bottleneck is None
-            else nn.Sequential(nn.Linear(pixels, bottleneck, bias=False), nn.Linear(bottleneck, width))
+            else nn.Sequential(nn.Linear(seen, bottleneck, bias=False), nn.Linear(bottleneck, width))
         )
         self.time = nn.Sequential(nn.Linear(max(time_features, 1), width), nn.SiLU(), nn.Linear(width, width))
         self.condition = condition(num_classes, condition_dim, width)
+        self.vector = vector_condition(vector_dim, width)
         hidden = max(1, round(width * mlp_ratio))
         self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(depth))
         self.modulation = nn.Linear(width, (Block.modulations * depth + 2) * width)
@@ -166,7 +177,14 @@ class DiT(nn.Module):
         for layer in (self.modulation, self.head):
             nn.init.zeros_(layer.weight)
 
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        y: Tensor | None = None,
+        vector: Tensor | None = None,
+        image: Tensor | None = None,
+    ) -> Tensor:
         """The prediction at ``x_t`` ``(B, C, H, W)``, ``t`` ``()`` or ``(B,)``: like ``x_t`` in shape, dtype."""
         check_state(x_t, "x_t")
         check_time_shape(t, x_t)
@@ -175,12 +193,14 @@ class DiT(nn.Module):
                 f"x_t must have shape (B, {', '.join(map(str, self.shape))}), channels first, got {tuple(x_t.shape)}"
             )
         weight = self.head.weight
-        tokens = self.embed(patchify(x_t.to(weight.dtype), self.patch)) + self.positions
+        seen = seen_beside(x_t.to(weight.dtype), image, self.image_channels)
+        tokens = self.embed(patchify(seen, self.patch)) + self.positions
 
         c = self.time(time_features(t, self.features, weight))
         given = self.condition(y, x_t.shape[0])
         if given is not None:
             c = c + given
+        c = add_vector(c, self.vector, vector, x_t.shape[0])
         rows = self.modulation(F.silu(c)).reshape(c.shape[0], 1, -1, tokens.shape[-1]).unbind(2)
 
         for i, block in enumerate(self.blocks):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pathline._errors import lookup
 from pathline._shapes import check_state
 from pathline.nets.base import check_features, check_time_shape, condition, positive, time_features
+from pathline.nets.conditions import add_vector, vector_condition
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "selu": nn.SELU, "gelu": nn.GELU}
 
@@ -26,6 +27,7 @@ class MLP(nn.Module):
         num_classes: number of class labels; ``y`` is then ``(B,)`` of integers, -1 or None for no label.
         condition_dim: length of a condition vector; ``y`` is then ``(B, condition_dim)``, a row of NaN or
             None for no condition.
+        vector_dim: length of a further condition, ``vector`` ``(B, vector_dim)``, beside ``y``.
         time_features: number of sines and cosines of t (see `time_features`); 0 feeds t itself.
 
     Raises:
@@ -46,6 +48,7 @@ class MLP(nn.Module):
         activation: str = "silu",
         num_classes: int | None = None,
         condition_dim: int | None = None,
+        vector_dim: int | None = None,
         time_features: int = 32,
     ) -> None:
         super().__init__()
@@ -56,6 +59,7 @@ class MLP(nn.Module):
             "activation": activation,
             "num_classes": num_classes,
             "condition_dim": condition_dim,
+            "vector_dim": vector_dim,
             "time_features": check_features(time_features),
         }
         act = lookup("activation", activation, ACTIVATIONS)
@@ -64,10 +68,11 @@ class MLP(nn.Module):
         self.state = nn.Linear(dim, width)
         self.time = nn.Linear(max(time_features, 1), width, bias=False)
         self.condition = condition(num_classes, condition_dim, width)
+        self.vector = vector_condition(vector_dim, width)
         hidden = [layer for _ in range(depth - 1) for layer in (act(), nn.Linear(width, width))]
         self.rest = nn.Sequential(*hidden, act(), nn.Linear(width, dim))
 
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None, vector: Tensor | None = None) -> Tensor:
         """The prediction at ``x_t`` ``(B, ...)``, ``t`` ``()`` or ``(B,)``: shape and dtype of ``x_t``."""
         check_state(x_t, "x_t")
         check_time_shape(t, x_t)
@@ -83,4 +88,5 @@ class MLP(nn.Module):
         given = self.condition(y, batch)
         if given is not None:
             hidden = hidden + given
+        hidden = add_vector(hidden, self.vector, vector, batch)
         return self.rest(hidden).reshape(x_t.shape).to(x_t.dtype)

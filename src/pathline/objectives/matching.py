@@ -29,7 +29,8 @@ class Matching:
     by ``weight``, which brings its own space. ``clip`` holds the divisor D of that factor away from zero, 0.05 as in
     "Back to Basics" unless a weight is given, whose product is bounded by itself. ``times`` draws t, ``coupling``
     pairs source and data (independent if None), ``label_dropout`` is the chance that a sample trains the empty
-    condition (`guidance.null_like`).
+    condition (`guidance.null_like`). ``condition_dropout`` drops several conditions, jointly (a number) or separately (chances
+    by name), see `guidance.drop`; it comes on top of ``label_dropout``, which concerns y alone.
     """
 
     path: AffinePath
@@ -78,7 +79,7 @@ class Matching:
         """The loss of a batch, a scalar.
 
         ``x_1`` (B, ...) data; ``x_0`` source points to be coupled with it, Gaussian noise if None; ``y`` (B,) labels
-        or (B, C) vectors, dropped at the rate `label_dropout`; further conditions are passed on as they are.
+        or (B, C) vectors, dropped at the rate `label_dropout`; further conditions are dropped at `condition_dropout`.
         """
         x_0, t, cond = self.draw(x_1, x_0, y, cond, generator)
         value, target, coefs = self.pair(self.field(net), x_0, x_1, t, **cond)
@@ -115,10 +116,11 @@ class Matching:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor, Cond]:
         """(x_0, t, conditions) of a training batch: source drawn and coupled, times drawn, labels dropped."""
-        return draw_batch(
+        x_0, t, cond = draw_batch(
             x_1, x_0, y, cond, generator,
             times=self.times, coupling=self.coupling, label_dropout=self.label_dropout,
         )  # fmt: skip
+        return x_0, t, cond if self.condition_dropout == 0.0 else drop(cond, self.condition_dropout, generator=generator)
 
     def pair(self, field: BaseField, x_0: Tensor, x_1: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor, Coefs]:
         """What the network returns at (x_t, t), what it should return, and the coefficients there."""
