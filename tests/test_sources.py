@@ -223,3 +223,24 @@ def test_a_changed_source_is_refused(tmp_path):
     with pytest.raises(ValueError, match="resume with the same source"):
         fit(tiny(out, source=str(file)), resume=True)
     assert Run.open(out).sample(3, x_0=torch.zeros(3, 2)).shape == (3, 2)  # points of your own need no file
+
+
+def test_command_line_draws_from_points_and_carries_back(tmp_path, capsys):
+    from pathline.cli import main
+
+    run = fit(tiny(tmp_path / "run"))
+    begin = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)) * 3
+    np.save(tmp_path / "mine.npy", begin.numpy())
+    out = str(tmp_path / "drawn.npz")
+    words = ["sample", str(run.path), "--source", str(tmp_path / "mine.npy"), "--out", out, "--no-picture"]
+    assert main([*words, "--solver", "rk4", "--steps", "60"]) == 0
+    drawn = np.load(out)["x"]
+    np.testing.assert_allclose(drawn, run.sample(30, x_0=begin, solver="rk4", steps=60).numpy(), atol=1e-5)
+    np.save(tmp_path / "drawn.npy", drawn)
+    assert main(["sample", str(run.path), "--encode", str(tmp_path / "drawn.npy")]) == 0
+    np.testing.assert_allclose(np.load(run.path / "encoded.npz")["x"], begin.numpy(), atol=0.05)
+    assert main([*words, "--per-class", "3"]) == 2
+    assert "--n" in capsys.readouterr().err
+    assert main(["plot", str(run.path), "source"]) == 0
+    with pytest.raises(ValueError, match=r"x_0 must have shape \(3, 2\)"):
+        run.sample(3, x_0=begin)

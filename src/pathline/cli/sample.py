@@ -3,12 +3,16 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import tyro
 
 from pathline.cli.parsing import UsageError, parse
+
+if TYPE_CHECKING:
+    from pathline.data import Dataset
+    from pathline.train import Run
 
 ABOUT = """\
 Draw samples from a run, in the units of its data: RUN/samples.npz with x (and y), and a picture samples.png.
@@ -18,7 +22,9 @@ examples:
   pathline sample runs/moons --n 5000
   pathline sample runs/digits --per-class 10 --guidance 2
   pathline sample runs/digits --per-class 10 --guidance "cfg_zero(2.0)"
-  pathline sample runs/digits --y 3 --n 64 --solver heun --evaluations 20"""
+  pathline sample runs/digits --y 3 --n 64 --solver heun --evaluations 20
+  pathline sample runs/moons --source mine.npy       a run between two sets, from points of yours
+  pathline sample runs/moons --encode moons          back: where the flow comes from"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,10 @@ class Arguments(Drawing):
 
     run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
     """Folder of a run, such as runs/moons."""
+    source: str | None = None
+    """Data set or file of points to start from, in the units of the source; the run's own source, or noise, if not given."""
+    encode: str | None = None
+    """Data set or file to carry back to the source, instead of drawing: RUN/encoded.npz with x in the source's units."""
     out: str | None = None
     """Array file to write; RUN/samples.npz if not given. The picture stands beside it."""
     picture: bool = True
@@ -97,10 +107,18 @@ def main(words: list[str]) -> None:
     path = run.path / SAMPLES if arguments.out is None else Path(arguments.out)
     if path.suffix != ".npz":
         raise UsageError(f"--out must end in .npz, got {path}")
-    n = arguments.count(len(run.class_names))
+    if arguments.encode is not None:
+        _encode(run, arguments)
+        return
+    x_0 = None
+    if arguments.source is not None:
+        if arguments.per_class is not None:
+            raise UsageError("--source brings as many points as it has: give --n for fewer, not --per-class")
+        x_0 = _points(arguments.source, arguments.n).x
+    n = arguments.count(len(run.class_names)) if x_0 is None else len(x_0)
     options = arguments.options(n)
     begin = time.perf_counter()
-    x = run.sample(n, progress=True, **options)
+    x = run.sample(n, progress=True, x_0=x_0, **options)
     y = run.labels(n, options["y"])
     write_samples(path, run, x, y, arguments.seed)
     print(f"{n} samples of shape {run.shape} in {time.perf_counter() - begin:.1f} s")
@@ -108,3 +126,32 @@ def main(words: list[str]) -> None:
     if arguments.picture:
         picture = save(pictures.samples(run, x, y), path.with_suffix(".png"))
         print(f"picture  {picture}")
+
+
+def _points(text: str, n: "int | None") -> "Dataset":
+    """The first ``n`` points of a data set or file, all if None."""
+    from pathline.data import StreamDataset, in_memory
+    from pathline.train.assemble import load_data
+
+    data = load_data(text)
+    held = data.in_memory(n) if isinstance(data, StreamDataset) else in_memory(data)
+    return held.subset(range(min(n or len(held), len(held))))
+
+
+def _encode(run: "Run", arguments: Arguments) -> None:
+    """Write where the flow comes from at the points of a file: RUN/encoded.npz, source points x in their units."""
+    import numpy as np
+
+    data = _points(str(arguments.encode), arguments.n)
+    y = arguments.options(len(data))["y"]
+    if y is None and run.class_names:
+        y = data.y
+    solver = {} if arguments.solver is None else {"solver": arguments.solver}
+    begin = time.perf_counter()
+    z = run.encode(data.x, y=y, batch_size=arguments.batch, **solver)
+    path = run.path / "encoded.npz" if arguments.out is None else Path(arguments.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {"x": z.numpy()} if y is None else {"x": z.numpy(), "y": y.numpy()}
+    np.savez(path, **arrays)
+    print(f"{len(z)} points carried back in {time.perf_counter() - begin:.1f} s")
+    print(f"encoded  {path}")

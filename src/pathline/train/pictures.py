@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from pathline.objectives import BridgeMatching
 from pathline.train.run import Run
 
 if TYPE_CHECKING:
@@ -25,6 +26,19 @@ def samples(run: Run, x: "Tensor | None" = None, y: "Tensor | None" = None, *, n
     if x.shape[1] == 1 or real is None:
         return viz.samples(x)
     return viz.samples(x, data=real[: len(x)])
+
+
+def source(run: Run, n: "int | None" = None) -> "Axes":
+    """Points that the flow starts from: images above what is drawn from them, or points in the plane."""
+    from pathline import viz
+
+    if run.origin is None:
+        raise ValueError(f"{run.path} starts from Gaussian noise: there is no source to show")
+    n = (20 if run.about["image"] else 2000) if n is None else n
+    x_0 = run.origin.pick(0, n).x
+    if run.about["image"]:
+        return viz.pairs(x_0, run.sample(n), names=("source", "drawn"))
+    return viz.samples(x_0.flatten(1))
 
 
 def _real(run: Run) -> "Tensor | None":
@@ -66,6 +80,8 @@ def film(run: Run, n: "int | None" = None) -> "Axes":
     n = 3 if n is None else n
     y = run.labels(n)
     cond: dict[str, Any] = {} if y is None else {"y": y}
+    if isinstance(run.objective, BridgeMatching) and not run.objective.prediction.heads:  # the velocity alone
+        return viz.film(run.trajectory(n), samples=n, transform=run.decode)
     return viz.film(run.trajectory(n), field=run.field, samples=n, transform=run.decode, **cond)
 
 
@@ -78,6 +94,7 @@ def loss(run: Run, n: "int | None" = None) -> "Axes":
 
 KINDS: dict[str, Callable[..., "Axes"]] = {
     "samples": samples,
+    "source": source,
     "trajectories": trajectories,
     "snapshots": snapshots,
     "field": field,
@@ -91,6 +108,8 @@ def misfit(kind: str, run: Run) -> "str | None":
     """Why ``kind`` cannot be drawn of ``run``; None if it can."""
     if kind in ("trajectories", "snapshots", "field") and run.shape != (2,):
         return f"{kind} shows points in the plane, but a sample of {run.path} has shape {run.shape}"
+    if kind == "source" and run.begin_standardizer is None:
+        return f"{run.path} starts from Gaussian noise: there is no source to show"
     if kind == "film" and not run.about["image"]:
         return f"film shows images, but a sample of {run.path} has shape {run.shape}"
     if kind == "loss" and not run.log:

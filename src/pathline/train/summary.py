@@ -76,6 +76,10 @@ def _sections(run: Run, x: Tensor, y: "Tensor | None") -> "list[Section]":
             pictures=[Picture(shown=pictures.samples(run, x, y), alt=f"Samples of the model, {what}.")],
         )
     ]
+    if pictures.misfit("source", run) is None:
+        name = run.about["source"]["name"]
+        shown = [Picture(shown=pictures.source(run), alt=f"Points of {name}, where the flow starts.")]
+        sections.append(Section(title="Source", text=f"The flow starts at {name} instead of noise.", pictures=shown))
     moving = []
     if run.shape == (2,):
         moving = [
@@ -86,7 +90,9 @@ def _sections(run: Run, x: Tensor, y: "Tensor | None") -> "list[Section]":
         caption = "Above: the state x_t. Below: what the network takes it for."
         moving = [Picture(shown=pictures.film(run), alt="Images emerging from noise over time.", caption=caption)]
     if moving:
-        sections.append(Section(title="From noise to data", pictures=moving))
+        sections.append(
+            Section(title="From noise to data" if run.origin is None else "From source to data", pictures=moving)
+        )
     if pictures.misfit("loss", run) is None:
         last = run.log[-1]
         text = f"Loss {last['loss']:.4g} at step {last['step']}."
