@@ -7,8 +7,11 @@ fitted on other noise.
 
     python benchmarks/frontier.py --fields 8gaussians moons digits --budgets 4 8 16
     python benchmarks/frontier.py --run runs/digits          # adds the trained model
+
+Rows of fields that a run does not measure are kept from the results of an earlier one.
 """
 
+import json
 import math
 import time
 import warnings
@@ -30,6 +33,7 @@ from pathline.testing import oracles
 LINEAR = pl.AffinePath(pl.Linear())
 BUDGETS = (4, 5, 6, 8, 10, 16, 32, 64)
 TUNED_UP_TO = 8
+ORDER = ("8gaussians", "moons", "digits", "trained digits")
 SHORTLIST = ("abm1", "abm2", "abm3", "abm4", "ab2", "ab3", "unipc3", "ralston3", "rk4")
 
 
@@ -126,7 +130,7 @@ def best_peer(
 def untuned(subject: Subject, budget: int) -> tuple[str, Callable[[Tensor, dict[str, Any]], Tensor]]:
     """The rule: on pilot noise, fit a grid for each solver of the short list and keep the best pair."""
     pilot = subject.noise(subject.pilot, 7)
-    cond = {name: value[: subject.pilot] for name, value in subject.cond.items()}
+    cond: dict[str, Any] = {name: value[: subject.pilot] for name, value in subject.cond.items()}
     truth = converged(subject.field, pilot, cond)
     best: tuple[float, str, Tensor] | None = None
     for name in SHORTLIST:
@@ -164,7 +168,7 @@ def measure(name: str, subject: Subject, budgets: tuple[int, ...]) -> list[dict[
         tuned = None
         if budget <= TUNED_UP_TO:
             total = subject.tuning + 256
-            cond = {key: torch.arange(total) % 10 for key in subject.cond}
+            cond: dict[str, Any] = {key: torch.arange(total) % 10 for key in subject.cond}
             fitted = pl.tune(
                 subject.field, budget, x_0=subject.noise(total, 3), samples=subject.tuning,
                 iterations=subject.iterations, method="auto" if subject.dtype == torch.float64 else "adam", **cond,
@@ -180,9 +184,17 @@ def measure(name: str, subject: Subject, budgets: tuple[int, ...]) -> list[dict[
     return rows
 
 
+def kept_rows(name: str, measured: set[str]) -> list[dict[str, Any]]:
+    """Rows of an earlier run about fields that this one did not measure."""
+    path = _bench.RESULTS / f"{name}.json"
+    if not path.exists():
+        return []
+    return [row for row in json.loads(path.read_text())["rows"] if row["field"] not in measured]
+
+
 def main() -> None:
     options = _bench.parser(__doc__)
-    options.add_argument("--fields", nargs="+", default=["8gaussians", "moons", "digits"])
+    options.add_argument("--fields", nargs="*", default=["8gaussians", "moons", "digits"])
     options.add_argument("--run", help="a trained run to add, such as runs/digits")
     options.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
     options.add_argument("--name", default="frontier")
@@ -206,8 +218,10 @@ def main() -> None:
         "tuned",
         "tuned / peer",
     ]
+    kept = kept_rows(given.name, set(subjects))
+    rows = sorted([*rows, *kept], key=lambda row: ORDER.index(row["field"]))  # stable: budgets stay in their order
     sections = []
-    for name in subjects:
+    for name in dict.fromkeys(row["field"] for row in rows):
         cells = [
             [
                 str(row["evaluations"]), row["peer"], row["peer_error"], row["solver"], row["untuned"],

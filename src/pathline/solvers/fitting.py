@@ -8,7 +8,8 @@ recomputed steps.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,10 +18,14 @@ from torch.utils.checkpoint import checkpoint
 from pathline._typing import Cond
 from pathline.field import BaseField
 from pathline.predictions import DISPLACEMENT
+from pathline.solvers import grids
 from pathline.solvers.base import Bound
 from pathline.solvers.integrate import bar
 from pathline.solvers.nonstationary import NonStationary, clock_of, combine_slopes, time_of
 from pathline.solvers.sampling import start_where_defined
+
+PILOT = 256
+"""Particles on which starting points are compared."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,15 @@ class Problem:
     cond: Cond
     n: int
     chunk: int
+
+    def first(self, count: int) -> "Problem":
+        """The same of the first ``count`` particles."""
+        return replace(
+            self,
+            x_0=self.x_0[:count],
+            target=self.target[:count],
+            cond=Bound(self.field, self.cond).take(torch.arange(min(count, len(self.x_0)))).cond,
+        )
 
     def parts(self) -> list[tuple[Bound, Tensor, Tensor]]:
         """(field bound to the conditions of some particles, their starts, their targets), chunk by chunk."""
@@ -130,31 +144,44 @@ def first_time(field: BaseField) -> float:
     return float(start_where_defined(field, torch.tensor([0.0, 1.0], dtype=torch.float64))[0])
 
 
-def starting_point(problem: Problem, what: str) -> tuple[Tensor, Shape]:
-    """The best Adams-Bashforth solver on a family of grids, as unknowns."""
+def starting_points(problem: Problem, what: str, count: int = 4) -> list[tuple[Tensor, Shape]]:
+    """The best Adams-Bashforth solvers on closed-form and on fitted grids, as unknowns, the best first."""
     n, schedule, first = problem.n, problem.field.path.schedule, first_time(problem.field)
     begin, _ = clock_of(schedule, torch.zeros((), dtype=torch.float64))
     u = torch.arange(n, dtype=torch.float64) / n
-    best: tuple[float, Tensor, Shape] | None = None
+    clocks = [begin + (1.0 - begin) * bent
+              for power in (0.7, 1.0, 1.4, 2.0) for bent in (u**power, torch.sin(0.5 * math.pi * u) ** (2.0 * power))]  # fmt: skip
+    few = problem.first(PILOT)
+    for name in ("ab2", "ab3"):
+        fitted = grids.fit(problem.field, n, few.x_0, solver=name, **few.cond)
+        clocks.append(clock_of(schedule, fitted[:-1].clone())[0])
+    found: list[tuple[float, Tensor, Shape]] = []
     for order in range(1, min(4, n) + 1):
-        for power in (0.7, 1.0, 1.4, 2.0):
-            for bent in (u**power, torch.sin(0.5 * math.pi * u) ** (2.0 * power)):
-                r = begin + (1.0 - begin) * bent
-                t = time_of(schedule, r).clamp(min=first + 1e-3 * (1.0 - first))
-                if not bool((t.diff() > 0).all()):
-                    continue
-                r, _ = clock_of(schedule, t)
-                unknowns, shape = pack(t, adams_bashforth(r, begin, order), first), Shape(what, order)
-                error = _cost(problem, unknowns, shape)
-                if math.isfinite(error) and (best is None or error < best[0]):
-                    best = error, unknowns, shape
-    if best is None:
+        for r in clocks:
+            t = time_of(schedule, r).clamp(min=first + 1e-3 * (1.0 - first))
+            if not bool((t.diff() > 0).all()):
+                continue
+            r, _ = clock_of(schedule, t)
+            unknowns, shape = pack(t, adams_bashforth(r, begin, order), first), Shape(what, order)
+            error = cost_of(few, unknowns, shape)
+            if math.isfinite(error):
+                found.append((error, unknowns, shape))
+    if not found:
         raise ValueError("no starting point has finite endpoints: is the field finite on its path?")
-    return best[1], best[2]
+    return [(unknowns, shape) for _, unknowns, shape in sorted(found, key=lambda each: each[0])[:count]]
+
+
+def race(
+    problem: Problem, starts: list[tuple[Tensor, Shape]], method: "Method", iterations: int
+) -> tuple[Tensor, Shape]:
+    """The start that a short fit to few particles brings furthest, where it has got to."""
+    few = problem.first(PILOT)
+    ends = [(method(few, unknowns, shape, iterations, False), shape) for unknowns, shape in starts]
+    return min(ends, key=lambda end: cost_of(few, *end))
 
 
 @torch.no_grad()
-def _cost(problem: Problem, unknowns: Tensor, shape: Shape) -> float:
+def cost_of(problem: Problem, unknowns: Tensor, shape: Shape) -> float:
     total = 0.0
     for bound, x_0, target in problem.parts():
         total += float((solve_with(unknowns, shape, problem, bound, x_0, False) - target).double().pow(2).sum())
@@ -173,7 +200,7 @@ def _free(unknowns: Tensor, n: int, what: str) -> Tensor:
 def gauss_newton(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> Tensor:
     """Levenberg-Marquardt on all particles; raises what the network raises if it has no forward-mode derivative."""
     free = _free(unknowns, problem.n, shape.what)
-    cost, damping = _cost(problem, unknowns, shape), 1e-2
+    cost, damping = cost_of(problem, unknowns, shape), 1e-2
     history = []
     for _ in bar(range(40 if iterations is None else iterations), progress, "tune"):
         gram, slope = _normal_equations(problem, unknowns, shape, free)
@@ -203,7 +230,7 @@ def _descend(
     scale = torch.diag(diagonal.clamp(min=1e-10 * float(diagonal.max())))
     for _ in range(8):
         trial = unknowns.index_add(0, free, -torch.linalg.solve(gram + damping * scale, slope))
-        trial_cost = _cost(problem, trial, shape)
+        trial_cost = cost_of(problem, trial, shape)
         if trial_cost < cost:
             return trial, trial_cost, damping
         damping *= 4.0
@@ -236,7 +263,7 @@ def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | Non
     """Adam on chunks of the particles with a decaying rate, keeping the best on all of them."""
     free = _free(unknowns, problem.n, shape.what)
     steps = 400 if iterations is None else iterations
-    best, best_cost = unknowns, _cost(problem, unknowns, shape)
+    best, best_cost = unknowns, cost_of(problem, unknowns, shape)
     with torch.enable_grad():
         theta = unknowns[free].clone().requires_grad_()
         optimiser = torch.optim.Adam([theta], lr=1e-2, betas=(0.9, 0.99))
@@ -253,7 +280,7 @@ def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | Non
             decay.step()
             if step % 50 == 49 or step == steps - 1:
                 full = unknowns.index_copy(0, free, theta.detach())
-                cost = _cost(problem, full, shape)
+                cost = cost_of(problem, full, shape)
                 if cost < best_cost:
                     best, best_cost = full, cost
     return best
@@ -270,4 +297,5 @@ def auto(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | Non
     return gauss_newton(problem, unknowns, shape, iterations, progress)
 
 
-METHODS = {"auto": auto, "gauss_newton": gauss_newton, "adam": adam}
+Method: TypeAlias = Callable[[Problem, Tensor, Shape, int | None, bool], Tensor]
+METHODS: dict[str, Method] = {"auto": auto, "gauss_newton": gauss_newton, "adam": adam}

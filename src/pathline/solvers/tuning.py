@@ -13,7 +13,7 @@ from pathline._typing import Cond, Scalar
 from pathline.field import BaseField
 from pathline.guidance import Guidance, guide
 from pathline.solvers.base import Noise
-from pathline.solvers.fitting import METHODS, Problem, starting_point, to_solver
+from pathline.solvers.fitting import METHODS, Problem, race, starting_points, to_solver
 from pathline.solvers.frontier import endpoint, ranking, reference, rms, take_rows
 from pathline.solvers.integrate import as_cond
 from pathline.solvers.nonstationary import NonStationary
@@ -21,6 +21,8 @@ from pathline.solvers.sampling import draw_source, evaluating
 
 WHAT = {name: name for name in ("all", "times", "coefficients")}
 """What a fit may move."""
+RACE = {"auto": 8, "gauss_newton": 8, "adam": 60}
+"""Iterations after which the starting points are compared."""
 
 
 def tune(
@@ -71,7 +73,7 @@ def tune(
             for rows in (slice(0, split), slice(split, None))
         )
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
-        unknowns, shape_ = starting_point(fit, what)
+        unknowns, shape_ = race(fit, starting_points(fit, what), METHODS[method], RACE[method])
         solved = METHODS[method](fit, unknowns, shape_, iterations, progress)
         tuned = to_solver(field, solved, evaluations, shape_)
         error = rms(endpoint(field, test.x_0, tuned, tuned.own_grid(field.path), test.cond) - test.target)
