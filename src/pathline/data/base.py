@@ -86,6 +86,10 @@ class Dataset:
         captions = tuple(self.captions[i] for i in rows.tolist()) if self.captions else ()
         return replace(self, x=self.x[rows], y=None if self.y is None else self.y[rows], captions=captions)
 
+    def gather(self, indices: Tensor, seed: "int | None" = None) -> tuple[Tensor, Tensor | None]:
+        """(x, y) at ``indices``; nothing is augmented, whatever the ``seed`` (see `flipped`)."""
+        return self.x[indices], None if self.y is None else self.y[indices]
+
     def without_labels(self) -> "Dataset":
         """The same samples, unlabelled."""
         return replace(self, y=None, class_names=())

@@ -5,6 +5,7 @@ the size and SHA-256 of every file, and a SHA-256 of itself. It is written under
 renamed. Nothing that is read can run code.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -41,35 +42,113 @@ class Checkpoint:
     facts: dict[str, Any]
 
 
-def save(folder: Path, step: int, tensors: Tensors, facts: Mapping[str, Any], *, keep: int) -> Path:
-    """Write checkpoint ``step`` into ``folder`` and delete all but the newest ``keep``.
+def save(
+    folder: Path,
+    step: int,
+    tensors: Tensors,
+    facts: Mapping[str, Any],
+    *,
+    keep: "int | None",
+    score: "float | None" = None,
+    keep_best: int = 0,
+) -> Path:
+    """Write checkpoint ``step`` into ``folder`` and delete all but the newest ``keep`` and the best ``keep_best``.
 
-    ``tensors`` maps a file's stem to its tensors by name; ``facts`` are values that JSON holds.
+    ``tensors`` maps a file's stem to its tensors by name; ``facts`` are values that JSON holds. The best have the
+    lowest ``score``. ``keep`` None deletes nothing.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; what was there before is as it was.
     """
+    final, draft = folder / f"{PREFIX}{step:09d}", folder / f".{PREFIX}{step:09d}.writing"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        _write(draft, step, tensors, {**facts, "score": score})
+        if final.exists():  # a damaged one of the same step, which this run has overtaken
+            _discard(final)
+        os.replace(draft, final)
+        _sync(folder)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise _cannot_write(folder, step, error) from error
+    _prune(folder, final, keep, keep_best)
+    return final
+
+
+def _write(draft: Path, step: int, tensors: Tensors, facts: dict[str, Any]) -> None:
+    """All files of a checkpoint, flushed to the disk."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
-    final, draft = folder / f"{PREFIX}{step:09d}", folder / f".{PREFIX}{step:09d}.writing"
+    needed = sum(value.numel() * value.element_size() for content in tensors.values() for value in content.values())
+    free = shutil.disk_usage(draft.parent).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed / 2**20:.0f} MiB are needed and {free / 2**20:.0f} MiB are free")
     draft.mkdir()
     files = {}
     for stem, content in tensors.items():
         path = draft / f"{stem}.safetensors"
-        save_file(_separate(content), path)
+        try:
+            save_file(_separate(content), path)
+        except SafetensorError as error:  # hides the OSError
+            raise OSError(errno.EIO, str(error)) from error
         files[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
         _sync(path)
-    body = {"format": FORMAT, "version": VERSION, "step": step, "files": files, "facts": dict(facts)}
+    body = {"format": FORMAT, "version": VERSION, "step": step, "files": files, "facts": facts}
     text = json.dumps({"sha256": _digest_of(body), **body}, indent=1, allow_nan=False)
     (draft / MANIFEST).write_text(text, encoding="utf-8")
     _sync(draft / MANIFEST)
     _sync(draft)
-    if final.exists():  # a damaged one of the same step, which this run has overtaken
-        _discard(final)
-    os.replace(draft, final)
-    _sync(folder)
-    for path in list_checkpoints(folder)[keep:]:
-        _discard(path)
-    return final
+
+
+def _cannot_write(folder: Path, step: int, error: OSError) -> CheckpointError:
+    kept = list_checkpoints(folder) if folder.is_dir() else []
+    remedy = {
+        errno.ENOSPC: "the disk is full: free some space",
+        errno.EDQUOT: "your quota is used up: free some space",
+        errno.EROFS: "the file system is read-only: give another folder",
+        errno.EACCES: "the folder may not be written: change its permissions, or give another folder",
+        errno.EPERM: "the folder may not be written: change its permissions, or give another folder",
+    }.get(error.errno or 0, "look at the disk")
+    left = f"the last good checkpoint is {kept[0]}, --resume goes on from there" if kept else "none was written before"
+    return CheckpointError(f"checkpoint of step {step} cannot be written to {folder} ({error}); {remedy}; {left}")
+
+
+def _prune(folder: Path, new: Path, keep: "int | None", keep_best: int) -> None:
+    """Delete what is neither among the newest nor among the best."""
+    if keep is None:
+        return
+    found = list_checkpoints(folder)
+    kept = {new, *found[:keep]}
+    if keep_best:
+        scores = {path: _score(path) for path in found}
+        ranked = sorted(
+            (path for path in found if scores[path] is not None), key=lambda path: (scores[path], path.name)
+        )
+        kept |= set(ranked[:keep_best])
+    for path in found:
+        if path not in kept:
+            _discard(path)
+
+
+def _score(path: Path) -> "float | None":
+    try:
+        return _read_manifest(path / MANIFEST)["facts"].get("score")
+    except CheckpointError:
+        return None
+
+
+def best(folder: Path) -> Path:
+    """The checkpoint of the lowest score.
+
+    Raises:
+        CheckpointError: none has a score.
+    """
+    scored = [(score, path.name, path) for path in list_checkpoints(folder) if (score := _score(path)) is not None]
+    if not scored:
+        raise CheckpointError(f"no checkpoint in {folder} has a score: train with held_out > 0 and keep_best > 0")
+    return min(scored)[2]
 
 
 def load(path: Path, only: "tuple[str, ...] | None" = None) -> Checkpoint:

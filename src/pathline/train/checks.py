@@ -13,7 +13,7 @@ from pathline.objectives import BridgeMatching, Matching
 from pathline.train.checkpoint import list_checkpoints
 from pathline.train.run import CHECKPOINTS, LOG, PAIRS, PRODUCTS
 
-FREE = ("out", "steps", "checkpoint_every", "keep", "sampling", "cpu")
+FREE = ("out", "steps", "checkpoint_every", "keep", "keep_best", "skip_limit", "sampling", "cpu")
 """Settings that a resumed run may change; any other would make it another run."""
 
 
@@ -34,6 +34,23 @@ def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
         )
     elif taken and not (out / LOG).is_file():
         raise FileExistsError(f"{out} holds no run, so nothing in it is overwritten: give another folder with --out")
+
+
+def make_folder(out: Path) -> None:
+    """The run folder, made if need be.
+
+    Raises:
+        PermissionError: it cannot be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise PermissionError(
+            f"the run folder {out} cannot be written ({error}): give another one with --out"
+        ) from None
 
 
 def clear_run(out: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pathline._errors import nearest
+from pathline.train.ema import make_laws
 from pathline.train.values import check_types, need, read_yaml, write_yaml
 
 Precision = Literal["no", "bf16", "fp16"]
-Decay = Literal["cosine", "constant"]
+Decay = Literal["cosine", "constant", "linear", "inverse_sqrt"]
 Standardize = Literal["auto", "feature", "channel", "all", "none"]
 SEED_LIMIT = 2**32
 
@@ -27,22 +28,36 @@ class Settings:
     """Optimiser steps."""
     batch_size: int = 256
     """Samples per step."""
+    optimizer: str = "adamw"
+    """An optimiser of pathline.train.OPTIMIZERS: adamw, adam, muon, schedule_free, sgd."""
     lr: float = 1e-3
-    """Highest learning rate of AdamW."""
+    """Highest learning rate."""
     warmup: int = 100
     """Steps over which the learning rate rises linearly from 0."""
     decay: Decay = "cosine"
     """What the learning rate does after the warm-up."""
     lr_end: float = 0.0
-    """Learning rate at the end of the cosine, as a share of lr."""
+    """Learning rate at the end of the decay, as a share of lr."""
     betas: tuple[float, float] = (0.9, 0.99)
-    """Moment decays of AdamW."""
+    """Moment decays of Adam and its kin."""
     weight_decay: float = 0.0
-    """Decoupled weight decay of AdamW on matrices; biases and gains are spared."""
+    """Decoupled weight decay of weight matrices; biases, norms and embeddings are spared."""
     clip: float | None = 1.0
     """Largest gradient norm; None for no clipping."""
     ema: float = 0.999
     """Decay of the weights' moving average, which is what samples; 0 for none."""
+    ema_also: str = ""
+    """More averages to keep, as in "0.99, power(0.1)": decays, or EDM2's power averages by their relative length."""
+    ema_every: int = 1
+    """Steps between updates of the averages; their horizon is the same."""
+    ema_snapshots: int = 0
+    """Steps between stored power averages, from which any length can be made afterwards; 0 for none."""
+    skip_limit: int = 10
+    """Steps in a row that may be skipped for gradients with NaN or infinity before training gives up."""
+    skip_above: float | None = None
+    """Skip a step whose gradient norm is so many times its running mean; None for never."""
+    time_bins: int = 10
+    """Intervals of t for which the log tells the loss; 0 for none."""
     precision: Precision = "no"
     """Mixed precision by accelerate."""
     cpu: bool = False
@@ -61,19 +76,24 @@ class Settings:
     """Steps between checkpoints; the last step always writes one."""
     keep: int = 2
     """Checkpoints kept, the newest ones."""
+    keep_best: int = 0
+    """Checkpoints kept besides, those of the lowest held-out loss."""
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep"):
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep", "ema_every", "skip_limit"):
             need(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "clip"):
             value = getattr(self, name)
             need(self, name, value is None or (math.isfinite(value) and value > 0), "positive and finite")
-        for name in ("warmup", "weight_decay"):
+        for name in ("warmup", "weight_decay", "ema_snapshots", "time_bins", "keep_best"):
             need(self, name, 0 <= getattr(self, name) < math.inf, "at least 0")
         need(self, "lr_end", 0 <= self.lr_end <= 1, "a share in [0, 1]")
         need(self, "betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
         need(self, "ema", 0 <= self.ema < 1, "in [0, 1), 0 for none")
+        need(self, "skip_above", self.skip_above is None or self.skip_above > 1, "above 1, or None for never")
+        need(self, "keep_best", not self.keep_best or self.held_out > 0, "0 without held-out data")
+        make_laws(self.ema_also)
         need(self, "seed", 0 <= self.seed < SEED_LIMIT, "in [0, 2**32)")
         need(self, "held_out", 0 <= self.held_out < 1, "a share in [0, 1), 0 for none")
 

@@ -5,14 +5,16 @@ import os
 from pathlib import Path
 from typing import Any, TextIO
 
+_CHUNK = 1 << 16
+
 
 class Log:
-    """The log of a run. A line that a crash cut short is left behind and closed by a line break."""
+    """The log of a run. What a crash left of its last line is cut off; whole lines are never touched."""
 
     def __init__(self, path: Path) -> None:
+        if path.is_file():
+            _cut(path)
         self._file: TextIO = path.open("a", encoding="utf-8")
-        if path.stat().st_size and not _ends_line(path):
-            self._file.write("\n")
 
     def write(self, **record: Any) -> None:
         """Append one record and hand it to the system, so that a killed process loses none."""
@@ -41,7 +43,16 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [records[step] for step in sorted(records)]
 
 
-def _ends_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+def _cut(path: Path) -> None:
+    """Shorten the file to the end of its last whole line."""
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _CHUNK)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                file.truncate(start + found + 1)
+                return
+            end = start
+        file.truncate(0)

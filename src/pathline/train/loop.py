@@ -24,16 +24,26 @@ from pathline.train.assemble import (
     sampling_arguments,
     standardizer_of,
 )
-from pathline.train.checks import check_first_batch, check_folder, clear_run, own_randomness, refuse_changes
+from pathline.train.averages import Averages
+from pathline.train.bins import TimeBins
+from pathline.train.checks import (
+    check_first_batch,
+    check_folder,
+    clear_run,
+    make_folder,
+    own_randomness,
+    refuse_changes,
+)
 from pathline.train.config import Settings, TrainConfig, plain, write_yaml
-from pathline.train.ema import EMA
 from pathline.train.generated import Generated, load_generated
+from pathline.train.lock import Lock
 from pathline.train.log import Log
-from pathline.train.optim import Stepper, rate_at
+from pathline.train.optim import Stepper, make_ema, rate_at
 from pathline.train.order import derive_seed
 from pathline.train.pairing import Ahead, Plain
 from pathline.train.progress import Progress
 from pathline.train.run import CHECKPOINTS, CONFIG, LOG, Run
+from pathline.train.score import held_out_loss
 from pathline.train.setup import Feed, accelerator_of, begin_from, settings_of, uncoupled
 from pathline.train.signals import Interrupted, StopRequest
 from pathline.train.source import prepare_source
@@ -131,14 +141,20 @@ class Trainer:
         self.feed = Feed(self.parts, self.origin, objective, self.settings, device, pairs)
         self.net = net.to(device)
         check_first_batch(self.net, uncoupled(objective), self.feed.first(4), self.data.num_classes)
-        self.ema = EMA(self.net, self.settings.ema)
         self.stepper = Stepper(self.net, self.settings, device)
+        self.ema = make_ema(self.net, self.settings, self.stepper)
+        self.averages = Averages(
+            self.net, self.settings.ema_also, every=self.settings.ema_every, snapshots=self.settings.ema_snapshots
+        )
+        self.bins = TimeBins(self.settings.time_bins, device)
         self._wrapped = accelerator.prepare(self.net)
         self.generator = torch.Generator(device).manual_seed(derive_seed(self.settings.seed, "noise"))
         self.cell = cell_of(self.parts.standardizer, self.data.levels, device) if self.settings.dequantize else None
         """Width of a level in standardised units."""
         self.loss_sum = torch.zeros((), device=device)
         """Sum of the losses since the last line of the log."""
+        self.skipped = 0
+        """Steps that were skipped for their gradients, up to the last line of the log."""
         self.step = 0
         """Steps done."""
         self._saved: Path | None = None
@@ -155,11 +171,12 @@ class Trainer:
             raise ValueError(f"until must lie in 1 … {self.settings.steps} (steps), got {until}")
         with ExitStack() as stack:
             stack.enter_context(own_randomness(derive_seed(self.settings.seed, "net")))
+            make_folder(self.out)
+            stack.enter_context(Lock(self.out))
             if self.resume or self.step:
                 self._reload()
             elif self.overwrite:
                 clear_run(self.out)
-            self.out.mkdir(parents=True, exist_ok=True)
             write_yaml(self.out / CONFIG, plain(self.settings))
             log = stack.enter_context(closing(Log(self.out / LOG)))
             log.write(event="resume" if self.step else "start", step=self.step, time=time.time(), until=last)
@@ -203,11 +220,16 @@ class Trainer:
         while self.step < last and not stop.number:
             x_1, given = feed(self.step)
             with precision():
-                loss = objective(net, x_1, generator=generator, **given)
+                if self.bins.due(self.step, objective):
+                    loss = self.bins.loss(objective, net, x_1, given, generator)
+                else:
+                    loss = objective(net, x_1, generator=generator, **given)
             norm = self.stepper(loss, self.step)
             self.step += 1
             self.ema.update(self.step)
-            self.loss_sum += loss.detach()
+            self.averages.update(self.step)
+            self.averages.store(self.out, self.step)
+            self.loss_sum += self.stepper.kept(loss)
             bar.advance()
             if self.step % settings.log_every == 0:
                 self._report(log, bar, norm, feed)
@@ -217,7 +239,11 @@ class Trainer:
 
     def _report(self, log: Log, bar: Progress, norm: "Tensor | None", feed: "Plain | Ahead") -> None:
         """Read the loss, which waits for the device, and write it down; with it what waiting for pairs has cost."""
-        mean = self.loss_sum.item() / self.settings.log_every
+        if self.stepper.stuck:
+            self._give_up(log, self.stepper.stuck)
+        skipped = self.stepper.skipped - self.skipped
+        self.skipped += skipped
+        mean = self.loss_sum.item() / max(1, self.settings.log_every - skipped)
         if not math.isfinite(mean):
             self._give_up(log, f"the loss is {mean}")
         self.loss_sum.zero_()
@@ -226,6 +252,8 @@ class Trainer:
         speed = bar.speed()
         share = feed.waited() * speed / self.settings.log_every
         size |= {"pairing_share": round(share, 3)} if share > 0.005 else {}
+        size |= {"skipped": skipped} if skipped else {}
+        size |= {"loss_by_t": by_time} if any(by_time := self.bins.read()) else {}
         log.write(step=self.step, loss=mean, lr=rate, **size, steps_per_s=round(speed, 2), time=time.time())
         bar.show(mean)
 
@@ -234,13 +262,21 @@ class Trainer:
         final = self.out / CHECKPOINTS / f"{checkpoint.PREFIX}{self.step:09d}"
         if self._saved == final:
             return
+        if self.stepper.stuck:
+            self._give_up(log, self.stepper.stuck)
         if not math.isfinite(self.loss_sum.item()):
             self._give_up(log, f"the loss is {self.loss_sum.item()}")
         sizes = torch.stack(torch._foreach_norm([p.detach() for p in self.net.parameters()]))
         if not bool(sizes.isfinite().all()):
             self._give_up(log, "the weights are not finite")
         tensors, facts = pack(self)
-        self._saved = checkpoint.save(self.out / CHECKPOINTS, self.step, tensors, facts, keep=self.settings.keep)
+        score = held_out_loss(self)
+        if score is not None:
+            log.write(event="held_out", step=self.step, held_out_loss=score, time=time.time())
+        self._saved = checkpoint.save(
+            self.out / CHECKPOINTS, self.step, tensors, facts,
+            keep=self.settings.keep, score=score, keep_best=self.settings.keep_best,
+        )  # fmt: skip
 
     def _give_up(self, log: Log, what: str) -> None:
         log.write(event="diverged", step=self.step, what=what, time=time.time())

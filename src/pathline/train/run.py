@@ -26,7 +26,9 @@ from pathline.train.assemble import (
     sampling_arguments,
     standardizer_of,
 )
+from pathline.train.averages import PREFIX, SNAPSHOTS, stored_average
 from pathline.train.config import Sampling, Settings, TrainConfig
+from pathline.train.ema import make_law
 from pathline.train.log import read_log
 from pathline.train.source import Source, prepare_source
 from pathline.train.told import rebuild, settings_told
@@ -35,7 +37,7 @@ CONFIG, LOG, CHECKPOINTS, CLASSIFIER = "config.yaml", "log.jsonl", "checkpoints"
 SAMPLES, PICTURE, METRICS_FILE, REPORT = "samples.npz", "samples.png", "metrics.json", "report.html"
 SOLVER_FILES, COUPLING, PAIRS = "solvers", "coupling.safetensors", "pairs"
 DERIVED = (SOLVER_FILES, "compare.json", "compare.png", "verify.html", "verify.png")
-PRODUCTS = (CONFIG, LOG, CHECKPOINTS, COUPLING, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT, *DERIVED)
+PRODUCTS = (CONFIG, LOG, CHECKPOINTS, SNAPSHOTS, COUPLING, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT, *DERIVED)
 """Everything that training and what follows it write into a run folder. Pairs are kept: they were made before."""
 
 
@@ -74,10 +76,14 @@ class Run:
         objective: "Matching | BridgeMatching | None" = None,
         data: "Data | None" = None,
         source: "Data | None" = None,
-        step: "int | None" = None,
+        step: "int | str | None" = None,
+        average: "str | None" = None,
         device: "torch.device | str" = "cpu",
     ) -> "Run":
-        """The run in the folder ``path``, with its newest whole checkpoint, or that of ``step``.
+        """The run in the folder ``path``, with its newest whole checkpoint, that of ``step``, or the "best" on held-out data.
+
+        ``average`` is another average of the weights than the main one: "0.99" or "power(0.1)" of those in
+        ``ema_also``, or a power average of any length of a run with ``ema_snapshots``.
 
         ``net``, ``objective``, ``data`` and ``source`` are needed only where the run was made from your own, which no file can
         rebuild; ``net`` gets the averaged weights.
@@ -90,14 +96,21 @@ class Run:
         if not path.is_dir():
             raise FileNotFoundError(f"no run folder {path}")
         folder, wanted = path / CHECKPOINTS, ("ema", "standardizer", "source_standardizer")
+        if average is not None:
+            wanted = (*wanted, PREFIX + make_law(average).label)
         if step is None:
             found = checkpoint.load_latest(folder, wanted)
+        elif isinstance(step, str):
+            if step != "best":
+                raise ValueError(f'step must be a number or "best", got {step!r}')
+            found = checkpoint.load(checkpoint.best(folder), wanted)
         else:
             found = checkpoint.load(folder / f"{checkpoint.PREFIX}{step:09d}", wanted)
         settings = settings_told(found.facts["settings"])
         begin = found.tensors.get("source_standardizer")
         net = rebuild(found, path) if net is None else net
-        checkpoint.copy_state(net.state_dict(), found.tensors["ema"], found.path / "ema.safetensors")
+        weights = found.tensors["ema"] if average is None else stored_average(path, found, average)
+        checkpoint.copy_state(net.state_dict(), weights, found.path / "ema.safetensors")
         if objective is None and isinstance(settings, TrainConfig):
             objective = make_objective(settings)
         return cls(
@@ -222,6 +235,8 @@ class Run:
         """
         if n < 1 or batch_size < 1:
             raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
+        if x_0 is not None and x_0.shape != (n, *self.shape):
+            raise ValueError(f"x_0 must have shape {(n, *self.shape)}, one point a sample, got {tuple(x_0.shape)}")
         labels = self.labels(n, y)
         arguments = self.arguments(solver=solver, steps=steps, evaluations=evaluations, guidance=guidance, grid=grid)
         done = []

@@ -12,6 +12,7 @@ from pathline.train.told import describe_net
 
 if TYPE_CHECKING:
     from pathline.train.loop import Trainer
+    from pathline.train.optimizers import Together
 
 
 def pack(trainer: "Trainer") -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -25,8 +26,9 @@ def pack(trainer: "Trainer") -> tuple[dict[str, dict[str, Tensor]], dict[str, An
         "ema": trainer.ema.net.state_dict(),
         "optimizer": moments,
         "randomness": randomness,
-        "progress": {"loss_sum": trainer.loss_sum},
+        "progress": {"loss_sum": trainer.loss_sum, "bins": trainer.bins.sums},
         "standardizer": trainer.parts.standardizer.state(),
+        **trainer.averages.states(),
     }
     if trainer.origin is not None:
         tensors["source_standardizer"] = trainer.origin.standardizer.state()
@@ -37,6 +39,7 @@ def pack(trainer: "Trainer") -> tuple[dict[str, dict[str, Tensor]], dict[str, An
         "net": describe_net(trainer.net),
         "data": trainer.describe(),
         "optimizer": scalars,
+        "gradients": {**trainer.stepper.state(), "told": trainer.skipped},
         "scaler": None if scaler is None else scaler.state_dict(),
     }
     return tensors, facts
@@ -48,7 +51,11 @@ def restore(trainer: "Trainer", found: checkpoint.Checkpoint) -> None:
     checkpoint.copy_state(trainer.net.state_dict(), tensors["net"], found.path / "net.safetensors")
     checkpoint.copy_state(trainer.ema.net.state_dict(), tensors["ema"], found.path / "ema.safetensors")
     unpack_optimizer(trainer.stepper.optimizer, tensors["optimizer"], found.facts["optimizer"])
+    trainer.averages.restore(found)
     trainer.loss_sum.copy_(tensors["progress"]["loss_sum"])
+    trainer.bins.sums.copy_(tensors["progress"]["bins"])
+    trainer.stepper.restore(found.facts["gradients"])
+    trainer.skipped = int(found.facts["gradients"]["told"])
     randomness, device = tensors["randomness"], trainer.generator.device.type
     if device == found.facts["device"]:
         trainer.generator.set_state(randomness["noise"])
@@ -63,7 +70,7 @@ def restore(trainer: "Trainer", found: checkpoint.Checkpoint) -> None:
     trainer.step = found.step
 
 
-def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack_optimizer(optimizer: "torch.optim.Optimizer | Together") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state of any optimiser as tensors named ``parameter.key`` and plain values."""
     state = optimizer.state_dict()
     tensors, scalars = {}, {}
@@ -73,7 +80,9 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
     return tensors, {"scalars": scalars, "groups": state["param_groups"]}
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def unpack_optimizer(
+    optimizer: "torch.optim.Optimizer | Together", tensors: dict[str, Tensor], facts: dict[str, Any]
+) -> None:
     """The inverse of `pack_optimizer`."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **facts["scalars"]}.items():
