@@ -49,7 +49,7 @@ def exact_tab(page: gr.Blocks) -> None:
                 std = gr.Slider(0.02, 1.0, value=0.1, step=0.01, label="Width of a data point")
             first = setting_controls(solver="heun")
             particles, seed = particle_controls()
-        with gr.Column(scale=3, min_width=300):
+        with gr.Column(scale=3, min_width=300, elem_classes="stage"):
             with gr.Row():
                 play = gr.Button("▶ Play", variant="primary", elem_id="play", min_width=90)
                 stop = gr.Button("Stop", elem_id="stop", min_width=70)

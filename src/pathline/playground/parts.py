@@ -55,7 +55,7 @@ FONTS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "DejaVu Sans", "
 CODE_FONTS = ["ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace"]
 
 CSS = """
-.gradio-container { max-width: 1400px !important; margin: 0 auto; }
+.gradio-container { width: 100%; max-width: 1400px !important; margin: 0 auto; box-sizing: border-box; }
 .plot img { display: block; margin: 0 auto; max-width: min(100%, 640px); height: auto; border-radius: 6px; }
 .dark .plot img { filter: invert(0.91) hue-rotate(180deg); }
 .plot.pixels img { image-rendering: pixelated; }
@@ -69,7 +69,13 @@ CSS = """
 .katex-display { overflow: auto hidden; padding: 2px 0; margin: 0.5em 0; }
 .prose table th, .prose table td { border-color: var(--border-color-primary) !important; padding: 5px 9px !important; font-size: 13px; }
 .prose table { display: block; overflow-x: auto; border: 0 !important; }
-.prose table th:empty, .prose table:has(th:only-child:empty) thead { display: none; }
+.prose table thead:not(:has(th:not(:empty))) { display: none; }
+.prose table td, .prose table th { word-break: normal !important; overflow-wrap: normal !important; }
+.stage, .stage > *, .stage .prose { min-width: 0 !important; max-width: 100%; }
+@media (max-width: 760px) {
+  .stage { order: -1; }
+  .katex-display > .katex > .katex-html > .tag { position: static; display: block; text-align: right; }
+}
 footer { display: none !important; }
 """
 

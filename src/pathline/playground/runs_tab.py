@@ -44,7 +44,7 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
                 solver = gr.Dropdown([OWN, *SOLVERS], value=OWN, label="Solver")
                 evaluations = gr.Textbox("", label="Evaluations", placeholder=OWN)
                 guidance = gr.Textbox("", label="Guidance w", placeholder=OWN)
-        with gr.Column(scale=3, min_width=300):
+        with gr.Column(scale=3, min_width=300, elem_classes="stage"):
             with gr.Row():
                 draw = gr.Button("Draw samples", variant="primary", elem_id="draw", min_width=90)
                 stop = gr.Button("Stop", elem_id="halt", min_width=70)
