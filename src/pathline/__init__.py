@@ -30,6 +30,7 @@ from pathline.schedules import (
     Cosine,
     CustomSchedule,
     Linear,
+    Lipman,
     Polynomial,
     Schedule,
     Trig,
@@ -48,7 +49,7 @@ _LAZY_NAMES = {"Run": "pathline.train", "Trainer": "pathline.train", "fit": "pat
 __all__ = [
     "__version__",
     # schedules
-    "Schedule", "Coefs", "Linear", "VP", "Cosine", "Trig", "Polynomial", "VE", "EDM", "DDPM", "CustomSchedule",
+    "Schedule", "Coefs", "Linear", "Lipman", "VP", "Cosine", "Trig", "Polynomial", "VE", "EDM", "DDPM", "CustomSchedule",
     # predictions
     "Prediction", "DATA", "NOISE", "VELOCITY", "SCORE", "V", "DISPLACEMENT", "edm_f",
     # paths and fields

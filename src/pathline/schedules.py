@@ -78,6 +78,27 @@ class Linear(Schedule):
         return torch.sigmoid(logsnr)
 
 
+@dataclass(frozen=True)
+class Lipman(Schedule):
+    """Flow matching of Lipman et al. (2023, eq. 20): alpha = t, sigma = 1 - (1 - sigma_min) t; `Linear` is sigma_min = 0.
+
+    The rest of noise ``sigma_min`` at t = 1 keeps conditional densities finite there.
+    """
+
+    sigma_min: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.sigma_min < 1.0:
+            raise ValueError(f"sigma_min must lie in (0, 1), got {self.sigma_min}: without one use Linear()")
+
+    def __call__(self, t: Tensor) -> Coefs:
+        slope = 1.0 - self.sigma_min
+        return Coefs(t, 1.0 - slope * t, 1.0, -slope)
+
+    def t_of_logsnr(self, logsnr: Tensor) -> Tensor:
+        return (1.0 / (torch.exp(-logsnr) + (1.0 - self.sigma_min))).clamp(max=1.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class VP(Schedule):
     """Variance preserving with linear beta (T22): alpha = exp(-B/2), alpha² + sigma² = 1.
@@ -337,6 +358,7 @@ class CustomSchedule(Schedule):
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "linear": Linear,
+    "lipman": Lipman,
     "vp": VP,
     "cosine": Cosine,
     "trig": Trig,
