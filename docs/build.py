@@ -17,6 +17,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from moving import FLOW
 from pages import DOCS, ROOT, Example, examples, filled, gallery, gallery_page, pages, read_example
 
 STAGE = ROOT / "build" / "docs"
@@ -71,6 +72,7 @@ def stage(made: dict[str, Example]) -> None:
     """Put the pages, filled, and all that they show into the folder that Zensical reads."""
     shutil.rmtree(PAGES, ignore_errors=True)
     shutil.copytree(DOCS / "assets", PAGES / "assets")
+    shutil.copy(FLOW, PAGES / "assets" / FLOW.name)
     shutil.copy(DOCS / "zensical.toml", STAGE / "zensical.toml")
     shutil.copytree(FIGURES, PAGES / "figures", ignore=shutil.ignore_patterns("*.txt"))
     texts = {page.relative_to(DOCS): page.read_text(encoding="utf-8") for page in pages() if page.is_relative_to(DOCS)}

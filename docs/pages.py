@@ -18,11 +18,14 @@ from html import escape
 from itertools import zip_longest
 from pathlib import Path
 
+import moving
+
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 EXAMPLES = ROOT / "examples"
 
 FENCE = re.compile(r"^(?P<fence>`{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
+FLOW = re.compile(r"^<!-- flow: (\w+) -->$", re.MULTILINE)
 EXAMPLE = re.compile(r"^<!-- example: (\w+) -->$", re.MULTILINE)
 NUMBER = re.compile(r"\{\{(\w+)\|([^{}|]+)\}\}")
 NO_RUN = re.compile(r"^(`{3,}python) \{\.no-run\}$", re.MULTILINE)
@@ -99,8 +102,9 @@ def python_blocks(page: str) -> Iterator[Block]:
 
 
 def filled(page: str, made: Mapping[str, Example], folder: str) -> str:
-    """``page`` with its examples and numbers; ``folder`` leads from the page to that of the pictures."""
+    """``page`` with its examples, moving figures and numbers; ``folder`` leads from the page to that of the pictures."""
     page = EXAMPLE.sub(lambda match: shown(_known(made, match[1]), folder), page)
+    page = FLOW.sub(lambda match: moving.figure(match[1]), page)
     page = NUMBER.sub(lambda match: _known(made, match[1]).value(match[2]), page)
     return NO_RUN.sub(r"\1", page)
 

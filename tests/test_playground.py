@@ -428,3 +428,22 @@ def test_text_of_a_run_is_no_markup(root: Path, tmp_path: Path) -> None:
     told = runs.about(runs.open_run(tmp_path, "run"))
     assert "<img" not in told
     assert "[a](" not in told
+
+
+# moving figures of the pages
+
+
+def test_moving_figures_are_small_and_pages_ask_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    monkeypatch.syspath_prepend(str(docs))
+    import moving
+    import pages
+
+    asked = {name for page in docs.rglob("*.md") for name in pages.FLOW.findall(page.read_text(encoding="utf-8"))}
+    assert asked == set(moving.MOVING)
+    for name in moving.MOVING:
+        text = moving.figure(name)
+        assert len(text) <= moving.MOST_BYTES + 1000
+        assert text.count("</script>") == 1
+    with pytest.raises(ValueError, match="known are"):
+        moving.figure("nothing")

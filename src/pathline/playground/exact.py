@@ -12,7 +12,7 @@ from pathline.field import BaseField
 from pathline.guidance import guide
 from pathline.metrics import sliced_wasserstein2
 from pathline.metrics.copying import nearest_neighbours
-from pathline.playground.payload import Packed, pack
+from pathline.playground.payload import Kind, Packed, pack
 from pathline.playground.settings import PREDICTIONS, Points, Setting, exact_field, predicting
 from pathline.predictions import DATA, DISPLACEMENT, VELOCITY
 from pathline.solvers import Solution, solve
@@ -78,16 +78,16 @@ def square(points: Points) -> tuple[float, float, float, float]:
     return -half, half, -half, half
 
 
-def view(shown: Play, title: str = "") -> dict[str, Any]:
-    """What the canvas needs to move the particles."""
+def view(shown: Play, title: str = "", kind: Kind = "f4") -> dict[str, Any]:
+    """What the canvas needs to move the particles; ``kind`` u2 takes half of the room."""
     states = shown.states / shown.units(shown.times)[:, None, None].to(shown.states)
     classes = _classes(shown)
     return {
         "title": title,
         "times": pack(shown.times),
-        "states": pack(states),
+        "states": pack(states, kind),
         "classes": None if classes is None else pack(classes, "u1", (0, 255)),
-        "data": pack(shown.points.x),
+        "data": pack(shown.points.x, kind),
     }
 
 
@@ -96,31 +96,34 @@ def flow(shown: "list[tuple[str, Play]]", tag: str) -> dict[str, Any]:
     return {"kind": "flow", "id": tag, "box": square(shown[0][1].points), "views": [view(p, name) for name, p in shown]}
 
 
-def backdrop(shown: Play) -> dict[str, Packed]:
-    """Arrows of what the network predicts and the density p_t, at `FRAMES` times.
+def backdrop(shown: Play, *, frames: int = FRAMES, cells: int = CELLS) -> dict[str, Packed]:
+    """Arrows of what the network predicts and the density p_t, at ``frames`` times.
 
-    Arrows (T, ARROWS², 2) and densities (T, CELLS, CELLS) as sqrt(p/max p), both over the box of `square`, row by row from
-    below. A data prediction is drawn as the way there, D - x. Where states are shown divided by alpha + sigma, so is this, and
-    velocities are those of the shown coordinate up to their length, which is the direction of the displacement (T36).
+    Arrows (T, ARROWS², 2) and densities (T, cells, cells) as sqrt(p/max p), both over the box of `square`, row by row from
+    below. Nine arrows in ten are at most 1 long, at each time. A data prediction is drawn as the way there, D - x. Where
+    states are shown divided by alpha + sigma, so is this, and the velocity of what is shown has the direction of the
+    displacement (T36).
     """
     box = square(shown.points)
-    moments = time_laws.cosine().grid(FRAMES - 1)
-    inside = torch.cat([moments[:1], moments[1:-1], torch.tensor([0.999])])
+    moments = time_laws.cosine().grid(frames - 1)
+    inside = torch.cat([moments[:-1], torch.tensor([0.999])])
     field, prediction = guide(shown.field, _weight(shown)), PREDICTIONS[shown.setting.prediction][1]
     scaled = shown.exact.path.stops_short()
     read = DISPLACEMENT if scaled and prediction is VELOCITY else prediction
-    spots, cells = (torch.from_numpy(raster(box, side)[0]).float() for side in (ARROWS, CELLS))
+    spots, places = (torch.from_numpy(raster(box, side)[0]).float() for side in (ARROWS, cells))
     arrows, densities = [], []
     with torch.inference_mode():
-        for t, unit in zip(inside, shown.units(inside).tolist()):
+        for t, unit in zip(inside, shown.units(inside).tolist(), strict=True):
             value = field(unit * spots, t, **shown.condition(len(spots))).read(read)
-            arrows.append(value - unit * spots if read is DATA else value)
-            log = shown.exact.log_prob(unit * cells, t, **shown.condition(len(cells)))
-            densities.append((0.5 * (log - log.max())).exp().reshape(CELLS, CELLS))
+            value = value - unit * spots if read is DATA else value
+            longest = torch.linalg.vector_norm(value, dim=1).quantile(0.9).clamp(min=1e-9)
+            arrows.append((value / longest).clamp(-4.0, 4.0))
+            log = shown.exact.log_prob(unit * places, t, **shown.condition(len(places)))
+            densities.append((0.5 * (log - log.max())).exp().reshape(cells, cells))
     return {
         "times": pack(moments),
-        "arrows": pack(torch.stack(arrows)),
-        "density": pack(torch.stack(densities), "u1", (0, 1)),
+        "arrows": pack(torch.stack(arrows), "u2", (-4.0, 4.0)),
+        "density": pack(torch.stack(densities), "u1", (0.0, 1.0)),
     }
 
 

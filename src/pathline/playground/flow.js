@@ -98,14 +98,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
     }
 
     behind(told) {
-      const arrows = unpack(told.arrows), lengths = [];
-      for (let i = 0; i < arrows.length; i += 2) lengths.push(Math.hypot(arrows[i], arrows[i + 1]));
-      const frames = told.arrows.shape[0], each = lengths.length / frames, scale = [];
-      for (let k = 0; k < frames; k++) {  // per time: fields grow without bound at the ends
-        const sorted = lengths.slice(k * each, (k + 1) * each).filter(Number.isFinite).sort((a, b) => a - b);
-        scale.push(sorted[Math.floor(0.9 * sorted.length)] || 1);
-      }
-      this.back = { times: unpack(told.times), arrows, scale, side: Math.round(Math.sqrt(each)),
+      this.back = { times: unpack(told.times), arrows: unpack(told.arrows), side: Math.round(Math.sqrt(told.arrows.shape[1])),
         density: unpack(told.density), cells: told.density.shape[1] };
     }
 
@@ -151,15 +144,15 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
     }
 
     paintArrows(theme, t) {
-      const pen = this.context, { times, arrows, scale, side } = this.back, [k, part] = place(times, t);
+      const pen = this.context, { times, arrows, side } = this.back, [k, part] = place(times, t);
       const next = Math.min(k + 1, times.length - 1), size = 2 * side * side, cell = this.canvas.width / side, head = 0.22 * cell;
       pen.strokeStyle = theme.arrow;
       pen.lineWidth = this.ratio;
       pen.beginPath();
       for (let i = 0; i < side * side; i++) {
         const at = 2 * i;
-        let dx = (1 - part) * arrows[k * size + at] / scale[k] + part * arrows[next * size + at] / scale[next];
-        let dy = (1 - part) * arrows[k * size + at + 1] / scale[k] + part * arrows[next * size + at + 1] / scale[next];
+        let dx = (1 - part) * arrows[k * size + at] + part * arrows[next * size + at];
+        let dy = (1 - part) * arrows[k * size + at + 1] + part * arrows[next * size + at + 1];
         const long = Math.hypot(dx, dy);
         if (!(long > 0.02)) continue;
         const cut = 0.85 * cell / Math.max(1, long);
