@@ -50,7 +50,7 @@ class PairSource(ABC):
 
     @abstractmethod
     def draw(self, n: int, *, generator: torch.Generator | None = None) -> Pairs:
-        """``n`` pairs; x_0 in the dtype and on the device of the data that was fitted."""
+        """``n`` pairs; x_0 in the dtype and on the device of the data that was fitted, where the generator lives too."""
 
     @abstractmethod
     def save(self, path: "str | Path") -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pathline.couplings.base import Pairs, PairSource, flat_pair
 from pathline.couplings.exact_ot import optimal
-from pathline.couplings.semidiscrete import classes_of, draw_source
+from pathline.couplings.semidiscrete import draw_source, groups
 from pathline.couplings.semidiscrete_fit import bar, check_set
 from pathline.couplings.storing import check_same_data, fingerprint, read, write
 
@@ -93,8 +93,9 @@ class Prepared:
 
     def _blocks(self, data: Tensor, y: Tensor | None, generator: torch.Generator | None) -> Iterator[Tensor]:
         device = "cpu" if generator is None else generator.device
+        classes = [members for _, members, _ in groups(data, y)]
         for _ in range(self.rounds):
-            for members in classes_of(y, data):
+            for members in classes:
                 order = torch.randperm(len(members), generator=generator, device=device).to(data.device)
                 yield from members[order].tensor_split(-(-len(members) // self.block))
 

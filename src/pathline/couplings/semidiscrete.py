@@ -8,6 +8,7 @@ of the semi-discrete dual; used to train flows in arXiv 2509.25519 and AlignFlow
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ from pathline.couplings.storing import check_same_data, fingerprint, read, write
 
 # Entries of a block of inner products: 64 MiB in float32.
 BLOCK = 2**24
+
+Group = tuple[int | None, Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class SemiDiscretePairs(PairSource):
     """The fitted map: `assign` sends source points to data points, `draw` makes batches of it.
 
     ``data`` (N, ...), ``heights`` (N,), ``y`` (N,) or None, ``source`` (M, ...) or None for Gaussian noise. With labels
-    there is one map a class, from the whole source to the points of that class.
+    there is one map a class, from the whole source to the points of that class (whose points are then held twice).
     """
 
     data: Tensor
@@ -62,17 +65,22 @@ class SemiDiscretePairs(PairSource):
                 if y is None
                 else "this coupling was fitted without labels: leave out y, or fit with them"
             )
-        points, x_0 = self.data.flatten(1), x_0.flatten(1).to(self.data)
-        if y is None or self.y is None:
+        x_0 = x_0.flatten(1).to(self.data)
+        if y is None:
+            (_, _, points), *_ = self._groups
             return nearest(x_0, points, self.heights)
-        rows = torch.empty(len(x_0), dtype=torch.int64, device=x_0.device)
-        for label in y.unique():
-            members = (self.y == label).nonzero().flatten()
-            if not len(members):
-                raise ValueError(f"y holds the class {int(label)}, which the fitted data do not have")
-            asked = y == label
-            rows[asked] = members[nearest(x_0[asked], points[members], self.heights[members])]
+        rows = torch.full((len(x_0),), -1, dtype=torch.int64, device=x_0.device)
+        for label, members, points in self._groups:
+            asked = (y == label).nonzero().flatten().to(x_0.device)
+            if len(asked):
+                rows[asked] = members[nearest(x_0[asked], points, self.heights[members])]
+        if bool((rows < 0).any()):
+            raise ValueError(f"y holds the class {int(y[rows.to(y.device) < 0][0])}, which the fitted data do not have")
         return rows
+
+    @cached_property
+    def _groups(self) -> list[Group]:
+        return list(groups(self.data, self.y))
 
     def draw(self, n: int, *, generator: torch.Generator | None = None) -> Pairs:
         x_0 = draw_source(n, self.data, self.source, generator)
@@ -84,13 +92,12 @@ class SemiDiscretePairs(PairSource):
     def measure(self, draws: int, *, generator: torch.Generator | None = None) -> Violation:
         """The violation of the marginal from ``draws`` fresh source points, shared among the classes by their size."""
         chi, counts = 0.0, torch.zeros(len(self.data), device=self.data.device)
-        for members in classes_of(self.y, self.data):
+        for _, members, points in self._groups:
             share = max(2, round(draws * len(members) / len(self.data)))
             count = counts.new_zeros(len(members))
             for size in batches(share, 65_536):
                 x_0 = draw_source(size, self.data, self.source, generator).flatten(1)
-                chosen = nearest(x_0, self.data[members].flatten(1), self.heights[members])
-                count += torch.bincount(chosen, minlength=len(members))
+                count += torch.bincount(nearest(x_0, points, self.heights[members]), minlength=len(members))
             counts[members] = count
             pairs = float((count.double() * (count.double() - 1.0)).sum()) / (share * (share - 1.0))
             chi += (len(members) * pairs - 1.0) * len(members) / len(self.data)
@@ -139,13 +146,14 @@ def draw_source(n: int, data: Tensor, source: Tensor | None, generator: torch.Ge
     return source[torch.randint(len(source), (n,), generator=generator, device=source.device)]
 
 
-def classes_of(y: Tensor | None, data: Tensor) -> Iterator[Tensor]:
-    """The rows of each class, or of everything where there are no labels."""
+def groups(data: Tensor, y: Tensor | None) -> Iterator[Group]:
+    """(label, rows, points) of each class in turn, or of everything, with label None, where there are no labels."""
     if y is None:
-        yield torch.arange(len(data), device=data.device)
-    else:
-        for label in y.unique():
-            yield (y == label).nonzero().flatten()
+        yield None, torch.arange(len(data), device=data.device), data.flatten(1)
+        return
+    for label in y.unique().tolist():
+        members = (y == label).nonzero().flatten()
+        yield label, members, data[members].flatten(1)
 
 
 def batches(total: int, size: int) -> Iterator[int]:

@@ -13,8 +13,8 @@ from pathline._shapes import check_state
 from pathline.couplings.semidiscrete import (
     BLOCK,
     SemiDiscretePairs,
-    classes_of,
     draw_source,
+    groups,
 )
 
 T = TypeVar("T")
@@ -66,11 +66,12 @@ class SemiDiscrete:
         check_set(data, y, source)
         y = None if y is None else y.to(data.device)
         heights = torch.zeros(len(data), dtype=data.dtype, device=data.device)
-        for members in bar(list(classes_of(y, data)), progress and y is not None, "classes"):
-            points = data[members].flatten(1)
-            heights[members] = self._ascend(points, data, source, generator, progress and y is None)
+        for label, members, points in groups(data, y):
+            told = "semi-discrete transport" if label is None else f"semi-discrete transport, class {label}"
+            heights[members] = self._ascend(points, data, source, generator, told if progress else None)
         fitted = SemiDiscretePairs(data=data, heights=heights, y=y, source=source)
-        violation = fitted.measure(min(max(10 * len(data), 4096), 200_000), generator=generator)
+        spent = self.steps * (4096 if self.batch is None else self.batch)
+        violation = fitted.measure(min(max(spent // 10, 4096), 200_000), generator=generator)
         if violation.chi_square > _POOR:
             warnings.warn(
                 f"the coupling uses {violation.effective:.0%} of the data evenly (chi² {violation.chi_square:.2f}): "
@@ -80,7 +81,7 @@ class SemiDiscrete:
         return SemiDiscretePairs(data=data, heights=heights, y=y, source=source, violation=violation)
 
     def _ascend(
-        self, points: Tensor, data: Tensor, source: Tensor | None, generator: torch.Generator | None, progress: bool
+        self, points: Tensor, data: Tensor, source: Tensor | None, generator: torch.Generator | None, told: str | None
     ) -> Tensor:
         n = len(points)
         heights, mean, weight = points.new_zeros(n), points.new_zeros(n), 0.0
@@ -89,7 +90,7 @@ class SemiDiscrete:
         batch = min(max(n // 2, 256), 4096) if self.batch is None else self.batch
         smooth = max(1, round(_SMOOTH * self.steps))
         first = gap = 0.0
-        for step in bar(range(self.steps), progress, "semi-discrete transport"):
+        for step in bar(range(self.steps), told is not None, told or ""):
             x_0 = draw_source(batch, data, source, generator).flatten(1)
             if step == 0:
                 first = max(_FIRST * float((x_0[:256] @ points.T).std()), 1e-30)
