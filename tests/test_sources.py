@@ -244,3 +244,26 @@ def test_command_line_draws_from_points_and_carries_back(tmp_path, capsys):
     assert main(["plot", str(run.path), "source"]) == 0
     with pytest.raises(ValueError, match=r"x_0 must have shape \(3, 2\)"):
         run.sample(3, x_0=begin)
+
+
+def test_digits_of_some_classes_can_be_source_and_data(tmp_path):
+    three, both = pl.data.load("digits", classes=3), pl.data.load("digits", classes=(8, 3))
+    whole = pl.data.load("digits")
+    assert torch.equal(three.x, whole.x[whole.y == 3])
+    assert torch.equal(both.x[both.y == 1], three.x)
+    assert both.class_names == ("8", "3")
+    with pytest.raises(ValueError, match="classes must be different ones"):
+        pl.data.load("digits", classes=[3, 3])
+    run = fit(
+        tiny(
+            tmp_path,
+            data="digits(classes=8)",
+            source="digits(classes=3)",
+            net="dit(width=16, depth=1, heads=2)",
+            steps=3,
+        )
+    )
+    assert run.sample(4).shape == (4, 1, 8, 8)
+    assert run.about["source"]["name"] == "digits-3"
+    report = pl.train.pictures.source(run)
+    assert report.figure is not None
