@@ -23,7 +23,7 @@ PARTICLES = 350
 
 def eight() -> dict[str, Any]:
     """Noise becomes eight Gaussians, with the density behind."""
-    points = toy_points("8gaussians", 256, std=0.25)
+    points = toy_points("8gaussians", 256, std=0.5)
     shown = play(points, Setting(particles=PARTICLES, solver="rk4", evaluations=96))
     return _messages([("", shown)], "eight", behind=True)
 
