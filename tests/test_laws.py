@@ -77,6 +77,20 @@ def test_coupling(name: str) -> None:
     laws.check_coupling(pl.COUPLINGS[name](**options), permutation=name != "sinkhorn")
 
 
+@pytest.mark.parametrize("name", pl.couplings.DATASET_COUPLINGS)
+def test_dataset_coupling(name: str) -> None:
+    laws.check_dataset_coupling(pl.couplings.DATASET_COUPLINGS[name]())
+
+
+def test_a_dataset_coupling_that_ignores_classes_is_caught() -> None:
+    class Blind:
+        def fit(self, data, y=None, **options):
+            return pl.couplings.prepared().fit(data, **options)
+
+    with pytest.raises(LawBroken, match="Couple class by class"):
+        laws.check_dataset_coupling(Blind())
+
+
 @pytest.mark.parametrize("name", ["independent", "class_exact_ot", "conditional_ot"])
 def test_coupling_keeps_the_source_of_a_condition(name: str) -> None:
     laws.check_conditional_coupling(pl.COUPLINGS[name]())

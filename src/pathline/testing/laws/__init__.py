@@ -23,9 +23,10 @@ from pathline.testing.laws.learning import (
     gradient_z_score,
 )
 from pathline.testing.laws.solver import check_order, check_solver, measured_order
+from pathline.testing.laws.whole_set import check_dataset_coupling
 
 __all__ = [
-    "LawBroken", "check_bridge", "check_conditional_coupling", "check_coupling", "check_field", "check_guidance",
+    "LawBroken", "check_bridge", "check_conditional_coupling", "check_coupling", "check_dataset_coupling", "check_field", "check_guidance",
     "check_net", "check_objective", "check_operator", "check_order", "check_path", "check_posterior",
     "check_posterior_step", "check_prediction", "check_schedule", "check_solver", "check_times", "exact_net", "gradient_z_score", "measured_order",
 ]  # fmt: skip
