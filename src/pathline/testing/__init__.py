@@ -3,6 +3,7 @@
 from pathline.testing import laws, oracles
 from pathline.testing.laws import (
     LawBroken,
+    check_bridge,
     check_conditional_coupling,
     check_coupling,
     check_field,
@@ -17,6 +18,6 @@ from pathline.testing.laws import (
 )
 
 __all__ = [
-    "LawBroken", "check_conditional_coupling", "check_coupling", "check_field", "check_guidance", "check_net", "check_objective", "check_path",
-    "check_prediction", "check_schedule", "check_solver", "check_times", "laws", "oracles",
+    "LawBroken", "check_conditional_coupling", "check_bridge", "check_coupling", "check_field", "check_guidance", "check_net",
+    "check_objective", "check_path", "check_prediction", "check_schedule", "check_solver", "check_times", "laws", "oracles",
 ]  # fmt: skip
