@@ -121,6 +121,8 @@ def test_labels_that_do_not_fit_are_told() -> None:
         class_exact_ot()(x_0, x_1, torch.arange(7))
     with pytest.raises(ValueError, match="needs conditions y"):
         conditional_ot()(x_0, x_1)
+    with pytest.raises(ValueError, match="before conditions are dropped"):
+        conditional_ot()(x_0, x_1, torch.full((8, 1), math.nan))
     with pytest.raises(ValueError, match="ratio must lie"):
         conditional_ot(0.0)
     with pytest.raises(ValueError, match="weight must be"):

@@ -63,6 +63,8 @@ class ConditionalOT:
         if len(y) != len(x_1):
             raise ValueError(f"y must have one condition per data point, {len(x_1)}, got shape {tuple(y.shape)}")
         y = y.detach().to(x_1.device).reshape(len(y), -1)
+        if y.is_floating_point() and not bool(torch.isfinite(y).all()):
+            raise ValueError("y has NaN or infinity: couple before conditions are dropped, and fill what is missing")
         if not y.is_floating_point():
             between = (y[:, None] != y).any(-1).to(x_1.dtype)
         elif self.cost == "cosine":
