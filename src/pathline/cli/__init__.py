@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("pathline.cli.compare", "which solver for which budget of evaluations, on a run"),
     "plot": ("pathline.cli.plot", "pictures of a run: samples, trajectories, field, loss"),
     "verify": ("pathline.cli.verify", "check the theory by numbers, or where in time a run is wrong"),
+    "animate": ("pathline.cli.animate", "a film of a run: samples on their way from noise to data"),
     "play": ("pathline.cli.play", "see flows move: a playground in your browser, on this machine alone"),
 }
 """Command -> the module whose ``main(arguments)`` runs it, and its line in the help."""

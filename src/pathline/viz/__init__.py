@@ -12,6 +12,7 @@ several panels stand within one axes; the panels are its ``child_axes``.
 1.0
 """
 
+from pathline.viz.animation import animate
 from pathline.viz.arrays import mosaic
 from pathline.viz.curves import error_curve, loss, running_mean
 from pathline.viz.flow import density, field, phase_portrait, snapshots, trajectories
@@ -31,7 +32,7 @@ __all__ = [
     # curves
     "loss", "error_curve", "running_mean",
     # files
-    "save", "png", "write_report", "KeyFigure", "Picture", "Section",
+    "animate", "save", "png", "write_report", "KeyFigure", "Picture", "Section",
     # parts
     "style", "PALETTE", "Limits", "frame", "mosaic",
 ]  # fmt: skip
