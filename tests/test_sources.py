@@ -267,3 +267,34 @@ def test_digits_of_some_classes_can_be_source_and_data(tmp_path):
     assert run.about["source"]["name"] == "digits-3"
     report = pl.train.pictures.source(run)
     assert report.figure is not None
+
+
+def test_what_knows_only_noise_refuses_a_source(tmp_path, capsys):
+    from pathline.cli import main
+
+    run = fit(tiny(tmp_path / "run", steps=3))
+    for words in (["verify", str(run.path)], ["tune", str(run.path), "--evaluations", "4"]):
+        assert main(words) == 1
+        assert "starts at 8gaussians" in capsys.readouterr().err
+
+
+def test_waiting_for_pairs_is_told_in_the_log(tmp_path):
+    """A coupling that is slower than the step: the share of time that steps waited stands beside their speed."""
+    import time
+
+    class Slow:
+        def __call__(self, x_0, x_1, y=None, generator=None):
+            time.sleep(0.02)
+            return torch.arange(len(x_0))
+
+    def train(out, coupling):
+        objective = pl.Matching(pl.AffinePath(pl.Linear()), pl.VELOCITY, coupling=coupling)
+        data = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+        return Trainer(
+            net=pl.nets.MLP(2, 8, 1), objective=objective, data=data, out=str(out), steps=20, batch_size=10, log_every=10,
+            progress=False,
+        ).fit()  # fmt: skip
+
+    shares = [record["pairing_share"] for record in train(tmp_path / "slow", Slow()).log]
+    assert all(0.2 < share <= 1.0 for share in shares)
+    assert all("pairing_share" not in record for record in train(tmp_path / "plain", None).log)

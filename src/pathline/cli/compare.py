@@ -76,7 +76,10 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
 
     rows: list[dict[str, Any]] = []
     with evaluating(field), torch.inference_mode():
-        x_0 = draw_source(field, (n, *run.shape), Noise(seeds=list(range(arguments.seed, arguments.seed + n))))
+        if run.origin is None:
+            x_0 = draw_source(field, (n, *run.shape), Noise(seeds=list(range(arguments.seed, arguments.seed + n))))
+        else:
+            x_0 = run.origin.points(arguments.seed, n)
         target, moved = reference(field, x_0, cond, tolerance=1e-3)
 
         def add(budget: int, solver: str, grid: str, ends: torch.Tensor) -> None:

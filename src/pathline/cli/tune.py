@@ -62,6 +62,7 @@ def main(words: "list[str]") -> None:
     if arguments.list:
         print(listing(folder))
         return
+    run.need_noise("tune")
     path = folder / f"{arguments.name or f'tuned{arguments.evaluations}'}.json"
     if path.exists() and not arguments.overwrite:
         raise UsageError(f"{path} exists: give another --name, or --overwrite")

@@ -100,6 +100,7 @@ def check_run(path: Path, arguments: Arguments) -> None:
     from pathline.verify import model_report, verify_model
 
     run = Run.open(path, step=arguments.checkpoint)
+    run.need_noise("verify")
     train, y_train = _standardised(run, run.data.train)
     held_out, y_held_out = (None, None) if run.data.held_out is None else _standardised(run, run.data.held_out)
     with tqdm(total=arguments.bins, desc="verify", unit="bin", leave=False, disable=None) as shown:

@@ -136,7 +136,19 @@ class Run:
     @property
     def has_density(self) -> bool:
         """Whether log p of data can be computed: a known objective that starts from Gaussian noise."""
-        return self.objective is not None and self.begin_standardizer is None
+        distilled = isinstance(self.settings, TrainConfig) and self.settings.times.startswith("at(")
+        return self.objective is not None and self.begin_standardizer is None and not distilled
+
+    def need_noise(self, what: str) -> None:
+        """Refuse ``what`` for a run that has no exact field to compare with, because it does not start from noise by itself.
+
+        Raises:
+            ValueError: the run starts at a source of its own, or was trained on the pairs of another flow.
+        """
+        if self.begin_standardizer is not None:
+            raise ValueError(f"{what} knows flows from Gaussian noise, but {self.path} starts at {self.about['source']['name']}")
+        if isinstance(self.settings, TrainConfig) and self.settings.pairs is not None and what == "verify":
+            raise ValueError(f"{what} knows flows trained on data, but {self.path} was trained on the pairs of another flow")
 
     @property
     def config(self) -> TrainConfig:
