@@ -334,6 +334,31 @@ def test_the_correction_is_refused_where_steps_are_chosen() -> None:
 # --- bits per dimension ---
 
 
+@pytest.mark.parametrize(
+    ("path", "solver"),
+    [
+        (LINEAR, {"solver": "dopri5"}),
+        (pl.AffinePath(pl.VP()), {"solver": "heun", "steps": 24, "grid": pl.times.cosine()}),
+    ],
+    ids=["linear", "vp"],
+)
+def test_bits_by_the_noise_of_the_path_are_those_of_a_discrete_law(
+    path: pl.AffinePath, solver: dict[str, object]
+) -> None:
+    """Three pairs of levels with odds 1/2, 1/4, 1/4: -log2 P(x)/2 each, and never less on average."""
+    points = torch.tensor([[-1.0, 1.0], [-1.0, 1.0], [0.0, -1.0], [1.0, 0.5]]).double()
+    field = oracles.empirical(points, path)
+    found = bits_per_dim(field, points, levels=5, dequantise="path", draws=8, generator=seeded(), **solver)
+    truth = torch.tensor([0.5, 0.5, 1.0, 1.0]).double()
+    assert bool((found.per_sample > truth - 0.01).all())
+    assert float((found.per_sample - truth).mean()) < 0.15  # a level is read wrong now and then
+
+
+def test_bits_by_the_noise_of_the_path_refuse_times() -> None:
+    with pytest.raises(ValueError, match="a law as grid"):
+        bits_per_dim(EIGHT, torch.ones(2, 2), levels=3, dequantise="path", grid=torch.linspace(0, 1, 9), solver="heun")
+
+
 def test_bits_per_dim_of_known_levels() -> None:
     """A fine grid on smooth data: the bound meets -log2 P(level), P by the normal distribution function."""
     field = oracles.gaussian(torch.zeros(2).double(), 0.09 * torch.eye(2).double(), LINEAR)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pathline.data import Dataset
 from pathline.likelihood import bits_per_dim, log_prob
 from pathline.metrics import Row
 from pathline.solvers import dopri5
@@ -15,15 +16,16 @@ from pathline.train.run import Run
 NAME = "nll"
 EXACT_UP_TO = 16
 """Dimensions up to which the exact divergence is cheap; above, one random direction per sample keeps the mean unbiased."""
-POINTS, IMAGES, BATCH = 512, 128, 128
+POINTS, IMAGES, BATCH, TRIAL = 512, 128, 128, 16
+DEQUANTISE = ("path", "uniform")
 
 
 def nll(run: Run, *, n: "int | None" = None, seed: int = 0, tolerance: float = 1e-4) -> Row:
     """Mean of -log p over ``n`` held-out samples of ``run``, conditional on their labels where it has some.
 
-    Bits per dimension with uniform dequantisation for data on whole levels; otherwise nats per sample in your units, the
-    density of standardised values carried over by their scale. Beside it stands the same for samples of the training
-    part: a gap between both is over-fitting.
+    Bits per dimension for data on whole levels, by that way of `bits_per_dim` to make them continuous whose bound is lower on a few
+    training samples; otherwise nats per sample in your units, the density of standardised values carried over by their
+    scale. Beside it stands the same for samples of the training part: a gap between both is over-fitting.
 
     Raises:
         ValueError: nothing was held out, or the run does not start from Gaussian noise.
@@ -33,13 +35,15 @@ def nll(run: Run, *, n: "int | None" = None, seed: int = 0, tolerance: float = 1
         raise ValueError(f"{run.path} held out no data: train with held_out > 0")
     n = (IMAGES if run.about["image"] else POINTS) if n is None else n
     n = min(n, len(data.held_out), len(data.train))
-    values = []
-    for part in (data.held_out, data.train):
-        rows = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))[:n]
-        values.append(_values(run, part.x[rows], None if part.y is None else part.y[rows], seed, tolerance))
-    ours, beside = values
-    exact = math.prod(run.shape) <= EXACT_UP_TO
     levels = run.about["levels"] is not None
+
+    def measured(part: Dataset, count: int, way: "str | None") -> Tensor:
+        rows = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))[:count]
+        return _values(run, part.x[rows], None if part.y is None else part.y[rows], way, seed, tolerance)
+
+    way = min(DEQUANTISE, key=lambda each: float(measured(data.train, TRIAL, each).mean())) if levels else None
+    ours, beside = (measured(part, n, way) for part in (data.held_out, data.train))
+    exact = math.prod(run.shape) <= EXACT_UP_TO
     return Row(
         name="bits/dim, held-out" if levels else "NLL, held-out (nats)",
         value=float(ours.mean()),
@@ -49,11 +53,11 @@ def nll(run: Run, *, n: "int | None" = None, seed: int = 0, tolerance: float = 1
         better="lower",
         n=n,
         note=f"beside: training data; ± standard error; {'exact' if exact else 'estimated'} divergence"
-        + (f"; {_undequantised(run)}" if levels and _undequantised(run) else ""),
+        + (f"; {way} noise" if levels else ""),
     )
 
 
-def _values(run: Run, x: Tensor, y: "Tensor | None", seed: int, tolerance: float) -> Tensor:
+def _values(run: Run, x: Tensor, y: "Tensor | None", way: "str | None", seed: int, tolerance: float) -> Tensor:
     """-log p of each row of ``x``, (n,): bits per dimension of levels, else nats."""
     done: list[Tensor] = []
     standardizer, levels = run.standardizer, run.about["levels"]
@@ -65,24 +69,17 @@ def _values(run: Run, x: Tensor, y: "Tensor | None", seed: int, tolerance: float
         if math.prod(run.shape) > EXACT_UP_TO:
             options |= {"divergence": "hutchinson", "seeds": _seeds(seed, rows)}
         z = standardizer.transform(x[rows]).float().to(device)
-        if levels is None:
+        if levels is None or way is None:
             scale = standardizer.std.log().expand(1, *run.shape).sum()
             done.append(scale - log_prob(run.field, z, **options).double().cpu())
         else:
             low, high = (standardizer.transform(torch.full((1, *run.shape), float(v))) for v in (0, levels - 1))
             generator = torch.Generator(device).manual_seed(seed + int(rows[0]))
-            found = bits_per_dim(
-                run.field, z, levels=levels, low=low[0].to(z), high=high[0].to(z), generator=generator, **options
-            )
+            ends = {"low": low[0].to(z), "high": high[0].to(z)}
+            found = bits_per_dim(run.field, z, levels=levels, dequantise=way, generator=generator, **ends, **options)
             done.append(found.per_sample.double().cpu())
     return torch.cat(done)
 
 
 def _seeds(seed: int, rows: Tensor) -> Sequence[int]:
     return [seed + int(row) for row in rows]
-
-
-def _undequantised(run: Run) -> str:
-    return (
-        "" if run.settings.dequantize else "trained on bare levels, whose density has no bound: train with --dequantize"
-    )
