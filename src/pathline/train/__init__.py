@@ -8,10 +8,13 @@
 
 from pathline.train import pictures
 from pathline.train.assess import Assessment, assess
+from pathline.train.averages import reconstruct
 from pathline.train.checkpoint import CheckpointError
 from pathline.train.config import Sampling, Settings, TrainConfig
 from pathline.train.ema import EMA
+from pathline.train.lock import LockedError
 from pathline.train.loop import DivergedError, Trainer, fit
+from pathline.train.optimizers import OPTIMIZERS
 from pathline.train.recipes import RECIPES
 from pathline.train.reflow import Reflowed, reflow, straightness
 from pathline.train.run import Run
@@ -19,12 +22,14 @@ from pathline.train.signals import Interrupted
 
 __all__ = [
     "EMA",
+    "OPTIMIZERS",
     "RECIPES",
     "CheckpointError",
     "DivergedError",
     "Assessment",
     "assess",
     "Interrupted",
+    "LockedError",
     "Reflowed",
     "Run",
     "Sampling",
@@ -33,6 +38,7 @@ __all__ = [
     "Trainer",
     "fit",
     "pictures",
+    "reconstruct",
     "reflow",
     "straightness",
 ]

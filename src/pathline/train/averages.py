@@ -129,7 +129,7 @@ def stored_average(out: Path, found: checkpoint.Checkpoint, text: str) -> dict[s
         return found.tensors[name]
     if isinstance(law, Power):
         return reconstruct(out, law.sigma_rel)
-    kept = sorted(n.removeprefix(PREFIX) for n in found.tensors if n.startswith(PREFIX))
+    kept = sorted(p.stem.removeprefix(PREFIX) for p in found.path.glob(f"{PREFIX}*.safetensors"))
     raise ValueError(
         f"{out} keeps no average {text!r}: it has {', '.join(kept) or 'none'} beside the main one; "
         "an exponential average cannot be made afterwards"

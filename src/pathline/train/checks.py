@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pathline.objectives import BridgeMatching, Matching
 from pathline.train.checkpoint import list_checkpoints
+from pathline.train.lock import LOCK
 from pathline.train.run import CHECKPOINTS, LOG, PAIRS, PRODUCTS
 
 FREE = ("out", "steps", "checkpoint_every", "keep", "keep_best", "skip_limit", "sampling", "cpu")
@@ -23,7 +24,7 @@ def check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
         raise FileExistsError(f"out {out} is a file: give the path of a folder")
     if resume and overwrite:
         raise ValueError("give resume or overwrite, not both")
-    taken = out.is_dir() and any(path.name != PAIRS for path in out.iterdir())
+    taken = out.is_dir() and any(path.name not in (PAIRS, LOCK) for path in out.iterdir())
     if resume:
         if not list_checkpoints(out / CHECKPOINTS):
             raise FileNotFoundError(f"nothing to resume: {out} holds no checkpoint")

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+YAML_LIMIT = 1 << 20
+"""Bytes of the largest config that is read."""
+
 
 def read_yaml(path: "str | Path") -> dict[str, Any]:
     """The mapping in a YAML file, read without running anything."""
@@ -15,8 +18,13 @@ def read_yaml(path: "str | Path") -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no config file {path}")
+    if path.stat().st_size > YAML_LIMIT:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes: a config has at most {YAML_LIMIT}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ValueError(f"{path} has aliases (*name), which can unfold without end: write the values out")
+        values = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         told = " ".join(str(error).split())
         raise ValueError(f"{path} is no readable YAML: {told}") from None
