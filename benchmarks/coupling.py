@@ -5,10 +5,13 @@ images, each uniform numbers times one random contrast, minus a half. Every cont
 returns its pairs: torchcfm samples them from its plan with replacement, as it does in training; POT returns a plan.
 "SciPy" is `linear_sum_assignment` on the squared distances, "SciPy, products" on −2⟨x_0, x_1⟩, "lapx" its Jonker–Volgenant
 solver on the same in float32. The excess is the mean squared distance of the pairs (of torchcfm: of its plan) over the
-optimum, minus one; the optimum is SciPy's on float64 distances up to n = 1,024, above it the best of the contenders.
+optimum, minus one; the optimum is SciPy's on float64 products up to n = 1,024, above it the best of the contenders.
 "used" is the share of the source points that occur in the pairs.
+
+Batches are kept in results/.cache/coupling.json, so an interrupted run goes on; remove the file to measure anew.
 """
 
+import json
 import statistics
 import warnings
 from collections.abc import Callable
@@ -26,6 +29,13 @@ SIZES = {
     3072: (256, 512, 1024, 4096),
 }
 ENTROPY = 0.05  # of the mean squared distance
+CACHE = _bench.RESULTS / ".cache" / "coupling.json"
+HEADINGS = (
+    "",
+    "Time of pathline over torchcfm, ratios formed within a round",
+    "Each batch",
+    f"Entropic plans, regularisation {ENTROPY} of the mean squared distance, marginal error below 1e-3",
+)
 
 Pairs = tuple[Tensor, Tensor]
 
@@ -111,7 +121,8 @@ def measure(n: int, dim: int, rounds: int) -> dict[str, dict[str, float]]:
     x_0, x_1 = points(n, dim, seed=n + dim)
     calls = contenders(x_0, x_1)
     if n >= 2048:  # in the plane a search without prices takes most of a minute, in many dimensions that of POT
-        kept = ("pathline", "torchcfm", "POT") if dim == 2 else ("pathline", "torchcfm", "SciPy, products", "lapx")
+        plane = ("pathline", "torchcfm", "POT") if n < 4096 else ("pathline", "torchcfm")
+        kept = plane if dim == 2 else ("pathline", "torchcfm", "SciPy, products", "lapx")
         calls = {name: call for name, call in calls.items() if name in kept}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchcfm's POT stops at its limit of iterations: its excess says so
@@ -122,9 +133,10 @@ def measure(n: int, dim: int, rounds: int) -> dict[str, dict[str, float]]:
         costs["torchcfm"] = plan_cost(x_0, x_1)
     optimum = min(costs.values())
     if n <= 1024:
-        full = torch.stack([(row - x_1.double()).square().sum(1) for row in x_0.double()])
+        centre = x_1.double().mean(0)
+        full = -2.0 * (x_0.double() - centre) @ (x_1.double() - centre).T
         i, j = linear_sum_assignment(full.numpy())
-        optimum = float(full[i, j].mean())
+        optimum = mean_cost((torch.from_numpy(i), torch.from_numpy(j)), x_0, x_1)
     base = timings.get("torchcfm")
     return {
         name: {
@@ -156,42 +168,47 @@ def entropic(rounds: int) -> list[list[_bench.Cell]]:
 
 
 def main() -> None:
-    """Measure and write the results."""
+    """Measure what is missing, writing the results after each batch."""
     options = _bench.parser(__doc__).parse_args()
     _bench.setup(options.threads)
-    record: dict[str, dict[str, dict[str, float]]] = {}
-    columns = ["n", "D", "", "ms", "over torchcfm", "excess", "used"]
-    rows: list[list[_bench.Cell]] = []
-    for dim, sizes in ({2: (64, 256), 784: (128,)} if options.quick else SIZES).items():
+    if options.quick:
+        print(report({"64x2": measure(64, 2, 2), "128x784": measure(128, 784, 2)}, entropic(2))[-1])
+        return
+    done: dict[str, dict[str, dict[str, float]]] = json.loads(CACHE.read_text()) if CACHE.exists() else {}
+    for dim, sizes in SIZES.items():
         for n in sizes:
-            rounds = 2 if options.quick else options.rounds if n <= 256 else 5 if n <= 512 else 3 if n <= 1024 else 1
-            found = measure(n, dim, rounds)
-            record[f"{n}x{dim}"] = found
-            print(n, dim, {name: round(one["ms"], 2) for name, one in found.items()}, flush=True)
-            for name, one in found.items():
-                told = f"{one['excess']:.1e}" if abs(one["excess"]) > 1e-7 else "0"
-                rows.append([f"{n:,}", str(dim), name, one["ms"], one["over torchcfm"], told, f"{one['used']:.0%}"])
-    blurred = entropic(2 if options.quick else 5)
-    ratios = {key: found["pathline"].get("over torchcfm", float("nan")) for key, found in record.items()}
-    many = [value for key, value in ratios.items() if int(key.split("x")[1]) >= 784 and int(key.split("x")[0]) >= 512]
-    plane = [value for key, value in ratios.items() if key.endswith("x2")]
+            if f"{n}x{dim}" in done:
+                continue
+            rounds = options.rounds if n <= 256 else 5 if n <= 512 else 3 if n <= 1024 else 1
+            done[f"{n}x{dim}"] = measure(n, dim, rounds)
+            CACHE.parent.mkdir(parents=True, exist_ok=True)
+            CACHE.write_text(json.dumps(done, indent=1))
+    sections = report(done, entropic(5))
+    _bench.write("coupling", "Couplings", [*zip(HEADINGS, sections, strict=True)], {"batches": done})
+
+
+def report(done: dict[str, dict[str, dict[str, float]]], blurred: list[list[_bench.Cell]]) -> list[str]:
+    """The sections of the results: what was done, ratios, the batches, the entropic plans."""
+    rows: list[list[_bench.Cell]] = []
+    ratios: dict[str, list[float]] = {"D = 2 (target at most 1)": [], "D >= 784 and n >= 512 (target at most 0.4)": []}
+    for key, found in done.items():
+        n, dim = map(int, key.split("x"))
+        if dim == 2 or n >= 512:
+            ratios[list(ratios)[dim > 2]].append(found["pathline"]["over torchcfm"])
+        for name, one in found.items():
+            told = f"{one['excess']:.1e}" if abs(one["excess"]) > 1e-7 else "0"
+            rows.append([f"{n:,}", str(dim), name, one["ms"], one["over torchcfm"], told, f"{one['used']:.0%}"])
     summary = "\n".join(
         f"- {label}: median {statistics.median(values):.2f}, worst {max(values):.2f}"
-        for label, values in (("D >= 784 and n >= 512 (target at most 0.4)", many), ("D = 2 (target at most 1)", plane))
+        for label, values in ratios.items()
         if values
     )
-    text = (__doc__ or "").partition("\n\n")[2].strip().replace("\n", " ")
-    sections = [
-        ("", text),
-        ("Time of pathline over torchcfm, ratios formed within a round", summary),
-        ("Each batch", _bench.table(columns, rows)),
-        (f"Entropic plans, regularisation {ENTROPY} of the mean squared distance, marginal error below 1e-3",
-         _bench.table(["batch", "", "ms", "iterations", "cost", "entropy, nats"], blurred)),
-    ]  # fmt: skip
-    if options.quick:
-        print(summary, sections[2][1], sections[3][1], sep="\n\n")
-        return
-    _bench.write("coupling", "Couplings", sections, {"batches": record, "ratios": ratios})
+    return [
+        (__doc__ or "").partition("\n\n")[2].partition("Batches")[0].strip().replace("\n", " "),
+        summary,
+        _bench.table(["n", "D", "", "ms", "over torchcfm", "excess", "used"], rows),
+        _bench.table(["batch", "", "ms", "iterations", "cost", "entropy, nats"], blurred),
+    ]
 
 
 if __name__ == "__main__":
