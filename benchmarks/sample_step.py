@@ -185,6 +185,49 @@ def memory(steps: int = 10, size: int = 2**24) -> list[list[_bench.Cell]]:
     return rows
 
 
+def our_solver(name: str) -> Builder:
+    """pathline with one of its solvers, ``steps`` evaluations."""
+
+    def build_it(net: nn.Module, steps: int) -> Sampler:
+        field = pl.Field(net, pl.AffinePath(pl.Linear()), pl.VELOCITY)
+        grid = None if name in BOUNDED else pl.times.log_snr_uniform(pl.Linear(), -4.0, 4.0)
+        return lambda x: pl.sample(field, x, solver=name, evaluations=steps, grid=grid)
+
+    return build_it
+
+
+BOUNDED = ("heun", "rk4", "ab2", "ab3", "abm2", "abm4")
+HISTORY = {
+    "heun": 1,
+    "rk4": 1,
+    "ab2": 2,
+    "ab3": 3,
+    "abm2": 3,
+    "abm4": 5,
+    "dpmpp_2m": 2,
+    "dpmpp_3m": 3,
+    "unipc2": 3,
+    "unipc3": 4,
+}
+"""Predictions, and states to begin a step again from, that each method needs by its definition."""
+
+
+def our_solvers(steps: int, rounds: int) -> tuple[list[list[_bench.Cell]], dict[str, list[float]]]:
+    """Rows of (name, ratio to bare, the same at best, memory in states, history + 2)."""
+    x, net = torch.randn(1024, 2), MLP()
+    samplers = {"bare": bare(net, steps)} | {name: our_solver(name)(net, steps) for name in HISTORY}
+    taken = _bench.compare({n: (lambda s=s: s(x)) for n, s in samplers.items()}, rounds=rounds, seconds=0.0, warmup=2)
+    large, rows, record = torch.randn(2**14, 2**10), [], {}
+    for name, history in HISTORY.items():
+        sampler = our_solver(name)(Product(), 12)
+        states = _bench.peak_memory(lambda s=sampler: s(large)) / (4 * large.numel())
+        t, base = taken[name], taken["bare"]
+        cells = [t.over(base), min(t.rounds) / min(base.rounds), states, history + 2]
+        rows.append([name, *cells])
+        record[name] = cells
+    return rows, record
+
+
 def main() -> None:
     options = _bench.parser(__doc__)
     options.add_argument("--steps", type=int, default=100)
@@ -207,6 +250,12 @@ def main() -> None:
     rows = memory()
     sections.append(("Peak memory, 10 Euler steps", _bench.table(["", "states"], rows)))
     data["peak memory in states"] = dict(rows)
+    rows, data["our solvers"] = our_solvers(args.steps, max(3, rounds // 2))
+    text = (
+        f"{args.steps} evaluations of the same MLP at batch 1,024; memory with one multiplication as the network.\n\n"
+    )
+    columns = ["", "ratio to bare", "ratio at best", "memory, states", "history + 2"]
+    sections.append(("Our other solvers", text + _bench.table(columns, rows)))
     if missing:
         sections.append(("Left out", "\n".join(f"- {name}: {reason}" for name, reason in missing.items())))
     if args.quick:
