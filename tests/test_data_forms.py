@@ -555,6 +555,54 @@ def test_columns_that_cannot_be_used_are_told():
         found.codec.decode(found.x)
 
 
+# ------------------------------------------------------------------------------------------ how good is a table?
+
+
+def test_distances_of_columns_are_those_of_scipy_and_counting():
+    import pandas
+    from scipy.stats import wasserstein_distance
+
+    from pathline.metrics import compare_tables
+
+    draw = rng(5)
+    real = pandas.DataFrame({"a": draw.normal(2, 3, 500), "b": draw.choice(["x", "y"], 500, p=[0.8, 0.2])})
+    made = pandas.DataFrame({"a": draw.exponential(2, 400), "b": draw.choice(["x", "y", "z"], 400, p=[0.5, 0.3, 0.2])})
+    found = compare_tables(made, real, generator=torch.Generator().manual_seed(0))
+    w1, tv = found.columns
+    assert w1.value == pytest.approx(wasserstein_distance(made["a"], real["a"]) / real["a"].std(ddof=0), rel=1e-9)
+    shares = [frame["b"].value_counts(normalize=True) for frame in (made, real)]
+    assert tv.value == pytest.approx(shares[0].sub(shares[1], fill_value=0).abs().sum() / 2, rel=1e-9)
+    assert found.c2st > 0.65
+    assert (found.mean("wasserstein"), found.mean("total variation")) == (w1.value, tv.value)
+    with pytest.raises(ValueError, match="same columns"):
+        compare_tables(made.rename(columns={"a": "c"}), real)
+
+
+def test_two_halves_of_a_table_cannot_be_told_apart():
+    from pathline.metrics import compare_tables
+
+    frame = make_table(3000)
+    found = compare_tables(frame[:1500], frame[1500:], generator=torch.Generator().manual_seed(0))
+    assert abs(found.c2st - 0.5) < 0.04
+    assert max(column.value for column in found.columns) < 0.08
+    assert found.worst_correlation < 0.12
+    shuffled = frame.assign(income=frame["age"] * 2.0)
+    far = compare_tables(frame.assign(income=frame["age"].sample(frac=1.0, random_state=0).to_numpy() * 2.0), shuffled)
+    assert far.worst_correlation > 0.9
+    assert far.columns[1].value < 1e-9  # the column alone is right
+    assert far.c2st > 0.7
+
+
+def test_a_gaussian_copula_keeps_columns_and_correlations():
+    from pathline.metrics import GaussianCopula
+
+    draw = torch.Generator().manual_seed(0)
+    root = torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.4, 0.0], [-0.5, 0.3, 0.8]])
+    x = torch.randn(4000, 3, generator=draw) @ root.T
+    made = GaussianCopula(x).sample(40_000, generator=draw)
+    torch.testing.assert_close(torch.cov(made.T), torch.cov(x.T), atol=0.04, rtol=0)
+
+
 # ------------------------------------------------------------------------------------------ names and downloads
 
 

@@ -6,6 +6,7 @@
 from pathline.metrics.agreement import ClassAgreement, class_agreement
 from pathline.metrics.base import FeatureExtractor, Metric, Part
 from pathline.metrics.classifier import Classifier, ClassifierInfo, load_classifier
+from pathline.metrics.copula import GaussianCopula
 from pathline.metrics.copying import Memorization, memorization, nearest_neighbours
 from pathline.metrics.cubic_mmd import Kid, kid, polynomial_mmd
 from pathline.metrics.energy import energy_distance
@@ -15,6 +16,7 @@ from pathline.metrics.manifold import DensityCoverage, PrecisionRecall, density_
 from pathline.metrics.rbf_mmd import median_bandwidth, mmd
 from pathline.metrics.report import Report, Row
 from pathline.metrics.sliced import sliced_wasserstein2
+from pathline.metrics.tables import ColumnDistance, TableComparison, compare_tables
 from pathline.metrics.training import train_classifier
 from pathline.metrics.transport import (
     Transport,
@@ -118,6 +120,10 @@ __all__ = [
     "load_classifier",
     "class_agreement",
     "ClassAgreement",
+    "compare_tables",
+    "TableComparison",
+    "ColumnDistance",
+    "GaussianCopula",
     "memorization",
     "Memorization",
     "nearest_neighbours",
