@@ -48,7 +48,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def digits(n: int = 60) -> oracles.Empirical:
+def digits(n: int = 30) -> oracles.Empirical:
     data = pl.data.load("digits")
     return oracles.empirical(data.x[:n].double() / 8.0 - 1.0, LINEAR, data.y[:n], std=0.1)
 
@@ -207,7 +207,7 @@ def test_noiseless_inpainting_keeps_what_is_known() -> None:
         {"solver": Replacement(seen)},
     ):
         tolerance = options.pop("tolerance", 0.05)  # the share of FlowDPS's move falls with sigma: it stops short
-        x = pl.sample(field, (2, 1, 8, 8), steps=40, seeds=[0, 1], **options)
+        x = pl.sample(field, (2, 1, 8, 8), steps=24, seeds=[0, 1], **options)
         assert (x - x_1)[known.expand(2, 1, 8, 8)].abs().max() < tolerance, options
         assert torch.isfinite(x).all()
 
