@@ -20,7 +20,7 @@ from pathline.viz.arrays import Range, Values, as_images, as_labels, as_points, 
 from pathline.viz.plane import Limits, check_limits, frame, plane_size, square_axes
 from pathline.viz.saving import write_whole
 from pathline.viz.sources import recorded
-from pathline.viz.style import MODEL, MUTED, PALETTE, REAL, new_axes, style
+from pathline.viz.style import MODEL, MUTED, PALETTE, REAL, new_axes, root_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +123,10 @@ def _planes(
         )
         square_axes(ax, box)
         heading = ax.set_title("t = 0.00")
-        ax.figure.set_dpi(120.0)
+        figure = root_figure(ax)
+        figure.set_dpi(120.0)
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # solved once: it would take most of the time of every frame
         for t in clock:
             k, part = _place(times, t)
             now = states[k] + part * (states[k + 1] - states[k])
