@@ -13,7 +13,7 @@ import pytest
 from pathline.cli import COMMANDS, main
 from pathline.cli.parsing import UsageError, flags, parse
 from pathline.train import RECIPES, Interrupted, Run, Sampling, TrainConfig
-from pathline.train.run import PRODUCTS
+from pathline.train.names import PRODUCTS
 
 QUICK = ["--steps", "4", "--batch-size", "16", "--net", "mlp(width=8, depth=1)", "--log-every", "2", "--warmup", "1"]
 SILENT = ["--no-evaluate", "--no-samples"]

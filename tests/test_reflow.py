@@ -9,7 +9,7 @@ import pathline as pl
 from pathline.train import Run, TrainConfig, generated, reflow, straightness
 from pathline.train.generated import generate_pairs, load_generated
 from pathline.train.loop import trainer_of
-from pathline.train.run import PAIRS
+from pathline.train.names import PAIRS
 
 TINY = {
     "data": "moons(n=3000)", "labels": False, "net": "mlp(width=64, depth=2)", "steps": 400, "batch_size": 128,

@@ -11,8 +11,8 @@ from pathline.train import checkpoint as ckpt
 from pathline.train.assemble import standardizer_of
 from pathline.train.config import Settings
 from pathline.train.loop import trainer_of
+from pathline.train.names import CHECKPOINTS
 from pathline.train.pairing import Ahead
-from pathline.train.run import CHECKPOINTS
 from pathline.train.source import prepare_source
 
 TINY = {

@@ -23,9 +23,9 @@ from pathline.train import EMA, RECIPES, CheckpointError, DivergedError, Interru
 from pathline.train import checkpoint as ckpt
 from pathline.train.assemble import make_net, make_objective
 from pathline.train.config import Settings, settings_from
+from pathline.train.names import CHECKPOINTS, LOG
 from pathline.train.optim import Stepper, rate_at
 from pathline.train.order import Batches, derive_seed
-from pathline.train.run import CHECKPOINTS, LOG
 from pathline.train.spec import build, split_spec
 
 TINY = {

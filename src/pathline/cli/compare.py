@@ -60,7 +60,7 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
     from pathline.solvers.frontier import endpoint, ranking, reference, rms
     from pathline.solvers.integrate import bar
     from pathline.solvers.sampling import draw_source, evaluating
-    from pathline.train.run import SOLVER_FILES
+    from pathline.train.names import SOLVER_FILES
 
     field, n = run.field, arguments.samples
     weight = run.arguments(guidance=arguments.guidance)["guidance"]

@@ -37,7 +37,7 @@ def main(words: list[str]) -> None:
     """Run the command."""
     arguments = parse(Arguments, words, prog="pathline evaluate", about=ABOUT)
     from pathline.train import Run, assess
-    from pathline.train.run import METRICS_FILE
+    from pathline.train.names import METRICS_FILE
 
     run = Run.open(arguments.run, step=arguments.checkpoint)
     n = arguments.n

@@ -100,7 +100,7 @@ def main(words: list[str]) -> None:
     arguments = parse(Arguments, words, prog="pathline sample", about=ABOUT)
     from pathline.cli.output import write_samples
     from pathline.train import Run, pictures
-    from pathline.train.run import SAMPLES
+    from pathline.train.names import SAMPLES
     from pathline.viz import save
 
     run = Run.open(arguments.run, step=arguments.checkpoint)

@@ -13,7 +13,7 @@ from pathline.cli.parsing import UsageError, parse
 from pathline.data import DATASETS
 from pathline.train import RECIPES, Run, TrainConfig, assess, pictures
 from pathline.train.loop import Trainer, trainer_of
-from pathline.train.run import CHECKPOINTS, METRICS_FILE, PICTURE, SAMPLES
+from pathline.train.names import CHECKPOINTS, METRICS_FILE, PICTURE, SAMPLES
 from pathline.train.told import stored_settings
 
 ABOUT = f"""\

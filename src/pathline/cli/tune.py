@@ -55,7 +55,7 @@ def main(words: "list[str]") -> None:
     arguments = parse(Arguments, words, prog="pathline tune", about=ABOUT)
     from pathline.solvers import tune
     from pathline.train import Run
-    from pathline.train.run import SOLVER_FILES
+    from pathline.train.names import SOLVER_FILES
 
     run = Run.open(arguments.run)
     folder = run.path / SOLVER_FILES

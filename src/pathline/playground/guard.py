@@ -17,7 +17,7 @@ from pathline.data import DATASETS
 from pathline.nets import NETS
 from pathline.solvers import SOLVERS
 from pathline.train.checkpoint import list_checkpoints
-from pathline.train.run import CHECKPOINTS, LOG, METRICS_FILE
+from pathline.train.names import CHECKPOINTS, LOG, METRICS_FILE
 from pathline.train.spec import split_spec
 
 MANIFEST_BYTES, HEADER_BYTES, LOG_BYTES, METRICS_BYTES = 4_000_000, 4_000_000, 64_000_000, 1_000_000

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from pathline.metrics import Classifier, Report, evaluate, load_classifier, train_classifier
+from pathline.train.names import CLASSIFIER
 from pathline.train.nll import NAME as NLL
 from pathline.train.nll import nll
-from pathline.train.run import CLASSIFIER, Run
+from pathline.train.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pathline.objectives import BridgeMatching, Matching
 from pathline.train.checkpoint import list_checkpoints
 from pathline.train.lock import LOCK
-from pathline.train.run import CHECKPOINTS, LOG, PAIRS, PRODUCTS
+from pathline.train.names import CHECKPOINTS, LOG, PAIRS, PRODUCTS
 
 FREE = ("out", "steps", "checkpoint_every", "keep", "keep_best", "skip_limit", "sampling", "cpu")
 """Settings that a resumed run may change; any other would make it another run."""

@@ -13,8 +13,9 @@ from torch import Tensor
 from pathline.solvers import solve
 from pathline.solvers.integrate import as_solver, bar
 from pathline.train import checkpoint
+from pathline.train.names import CHECKPOINTS
 from pathline.train.order import derive_seed
-from pathline.train.run import CHECKPOINTS, Run
+from pathline.train.run import Run
 
 SHARD = 4096
 """Pairs per file."""

@@ -38,11 +38,12 @@ from pathline.train.config import Settings, TrainConfig, plain, write_yaml
 from pathline.train.generated import Generated, load_generated
 from pathline.train.lock import Lock
 from pathline.train.log import Log
+from pathline.train.names import CHECKPOINTS, CONFIG, LOG
 from pathline.train.optim import Stepper, make_ema, rate_at
 from pathline.train.order import derive_seed
 from pathline.train.pairing import Ahead, Plain
 from pathline.train.progress import Progress
-from pathline.train.run import CHECKPOINTS, CONFIG, LOG, Run
+from pathline.train.run import Run
 from pathline.train.score import held_out_loss
 from pathline.train.setup import Feed, accelerator_of, begin_from, settings_of, uncoupled
 from pathline.train.signals import Interrupted, StopRequest

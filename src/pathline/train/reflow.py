@@ -18,7 +18,8 @@ from pathline.train.checks import check_folder
 from pathline.train.config import TrainConfig
 from pathline.train.generated import generate_pairs
 from pathline.train.loop import trainer_of
-from pathline.train.run import PAIRS, Run
+from pathline.train.names import PAIRS
+from pathline.train.run import Run
 
 REPORT = "reflow.json"
 """What `reflow` measured before and after, in the folder of the new run."""

@@ -26,19 +26,13 @@ from pathline.train.assemble import (
     sampling_arguments,
     standardizer_of,
 )
-from pathline.train.averages import PREFIX, SNAPSHOTS, stored_average
 from pathline.train.config import Sampling, Settings, TrainConfig
-from pathline.train.ema import make_law
 from pathline.train.log import read_log
+from pathline.train.names import (
+    LOG,
+)
 from pathline.train.source import Source, prepare_source
-from pathline.train.told import rebuild, settings_told
-
-CONFIG, LOG, CHECKPOINTS, CLASSIFIER = "config.yaml", "log.jsonl", "checkpoints", "classifier"
-SAMPLES, PICTURE, METRICS_FILE, REPORT = "samples.npz", "samples.png", "metrics.json", "report.html"
-SOLVER_FILES, COUPLING, PAIRS = "solvers", "coupling.safetensors", "pairs"
-DERIVED = (SOLVER_FILES, "compare.json", "compare.png", "verify.html", "verify.png")
-PRODUCTS = (CONFIG, LOG, CHECKPOINTS, SNAPSHOTS, COUPLING, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT, *DERIVED)
-"""Everything that training and what follows it write into a run folder. Pairs are kept: they were made before."""
+from pathline.train.told import labels_asked, rebuild, settings_told, stored_weights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,21 +89,10 @@ class Run:
         path = Path(path)
         if not path.is_dir():
             raise FileNotFoundError(f"no run folder {path}")
-        folder, wanted = path / CHECKPOINTS, ("ema", "standardizer", "source_standardizer")
-        if average is not None:
-            wanted = (*wanted, PREFIX + make_law(average).label)
-        if step is None:
-            found = checkpoint.load_latest(folder, wanted)
-        elif isinstance(step, str):
-            if step != "best":
-                raise ValueError(f'step must be a number or "best", got {step!r}')
-            found = checkpoint.load(checkpoint.best(folder), wanted)
-        else:
-            found = checkpoint.load(folder / f"{checkpoint.PREFIX}{step:09d}", wanted)
+        found, weights = stored_weights(path, step, average)
         settings = settings_told(found.facts["settings"])
         begin = found.tensors.get("source_standardizer")
         net = rebuild(found, path) if net is None else net
-        weights = found.tensors["ema"] if average is None else stored_average(path, found, average)
         checkpoint.copy_state(net.state_dict(), weights, found.path / "ema.safetensors")
         if objective is None and isinstance(settings, TrainConfig):
             objective = make_objective(settings)
@@ -146,9 +129,13 @@ class Run:
             ValueError: the run starts at a source of its own, or was trained on the pairs of another flow.
         """
         if self.begin_standardizer is not None:
-            raise ValueError(f"{what} knows flows from Gaussian noise, but {self.path} starts at {self.about['source']['name']}")
+            raise ValueError(
+                f"{what} knows flows from Gaussian noise, but {self.path} starts at {self.about['source']['name']}"
+            )
         if isinstance(self.settings, TrainConfig) and self.settings.pairs is not None and what == "verify":
-            raise ValueError(f"{what} knows flows trained on data, but {self.path} was trained on the pairs of another flow")
+            raise ValueError(
+                f"{what} knows flows trained on data, but {self.path} was trained on the pairs of another flow"
+            )
 
     @property
     def config(self) -> TrainConfig:
@@ -202,25 +189,7 @@ class Run:
         Raises:
             ValueError: a class that the run does not know, or another count than ``n``.
         """
-        classes = len(self.class_names)
-        if not classes:
-            if y is not None:
-                raise ValueError(f"y is read by nothing: {self.path} was trained without labels")
-            return None
-        if y is None:
-            return torch.arange(n) % classes
-        found = torch.as_tensor(y)
-        if found.is_floating_point() or found.dtype == torch.bool:
-            raise TypeError(f"y must hold whole numbers, got {found.dtype}")
-        found = found.long().expand(n) if found.ndim == 0 else found.long()
-        if found.shape != (n,):
-            raise ValueError(f"y must be one label or {n}, one per sample, got shape {tuple(found.shape)}")
-        if n and (int(found.min()) < -1 or int(found.max()) >= classes):
-            raise ValueError(
-                f"y must lie in 0 … {classes - 1} ({', '.join(self.class_names[:12])}), or be -1 for no label; "
-                f"got values from {int(found.min())} to {int(found.max())}"
-            )
-        return found
+        return labels_asked(n, y, self.class_names, self.path)
 
     def sample(
         self,

@@ -16,9 +16,10 @@ from pathline.train.assemble import Parts
 from pathline.train.config import Settings, plain, settings_from
 from pathline.train.feed import StreamBatches, batches_of
 from pathline.train.generated import Generated
+from pathline.train.names import COUPLING
 from pathline.train.order import Batches
 from pathline.train.pairing import Ahead, AnyBatches, Given, Plain, coupled, drawn, fit_pairs, named, rows_of
-from pathline.train.run import COUPLING, Run
+from pathline.train.run import Run
 from pathline.train.source import Source
 
 

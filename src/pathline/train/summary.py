@@ -10,7 +10,8 @@ from torch import Tensor
 from pathline.train import pictures
 from pathline.train.assess import Assessment
 from pathline.train.config import plain
-from pathline.train.run import REPORT, Run
+from pathline.train.names import REPORT
+from pathline.train.run import Run
 
 if TYPE_CHECKING:
     from pathline.viz.report import KeyFigure, Picture, Section

@@ -1,14 +1,19 @@
 """What a run remembers of its parts in plain values, and those parts again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pathline.data import Data, Dataset
 from pathline.nets import NETS, TwoHeads
 from pathline.train import checkpoint
+from pathline.train.averages import PREFIX, stored_average
 from pathline.train.config import Settings, TrainConfig, settings_from
+from pathline.train.ema import make_law
+from pathline.train.names import CHECKPOINTS
 
 
 def describe_data(data: Data, source: "Data | None" = None, *, paired: bool = False) -> dict[str, Any]:
@@ -57,3 +62,50 @@ def settings_told(values: dict[str, Any]) -> Settings:
 def stored_settings(folder: Path) -> Settings:
     """The settings of the newest whole checkpoint in the folder ``folder`` of checkpoints."""
     return settings_told(checkpoint.load_latest(folder, ()).facts["settings"])
+
+
+def stored_weights(
+    path: Path, step: "int | str | None", average: "str | None"
+) -> tuple[checkpoint.Checkpoint, dict[str, Tensor]]:
+    """The checkpoint that `Run.open` asks for, and the averaged weights of it."""
+    folder, wanted = path / CHECKPOINTS, ("ema", "standardizer", "source_standardizer")
+    if average is not None:
+        wanted = (*wanted, PREFIX + make_law(average).label)
+    if step is None:
+        found = checkpoint.load_latest(folder, wanted)
+    elif isinstance(step, str):
+        if step != "best":
+            raise ValueError(f'step must be a number or "best", got {step!r}')
+        found = checkpoint.load(checkpoint.best(folder), wanted)
+    else:
+        found = checkpoint.load(folder / f"{checkpoint.PREFIX}{step:09d}", wanted)
+    return found, found.tensors["ema"] if average is None else stored_average(path, found, average)
+
+
+def labels_asked(
+    n: int, y: "int | Sequence[int] | Tensor | None", names: tuple[str, ...], path: Path
+) -> "Tensor | None":
+    """The labels (n,) of samples of the run in ``path`` that knows the classes ``names``: each in turn if ``y`` is None.
+
+    Raises:
+        ValueError: a class that is not among them, or another count than ``n``.
+    """
+    classes = len(names)
+    if not classes:
+        if y is not None:
+            raise ValueError(f"y is read by nothing: {path} was trained without labels")
+        return None
+    if y is None:
+        return torch.arange(n) % classes
+    found = torch.as_tensor(y)
+    if found.is_floating_point() or found.dtype == torch.bool:
+        raise TypeError(f"y must hold whole numbers, got {found.dtype}")
+    found = found.long().expand(n) if found.ndim == 0 else found.long()
+    if found.shape != (n,):
+        raise ValueError(f"y must be one label or {n}, one per sample, got shape {tuple(found.shape)}")
+    if n and (int(found.min()) < -1 or int(found.max()) >= classes):
+        raise ValueError(
+            f"y must lie in 0 … {classes - 1} ({', '.join(names[:12])}), or be -1 for no label; "
+            f"got values from {int(found.min())} to {int(found.max())}"
+        )
+    return found
