@@ -10,7 +10,10 @@ from pathline.testing.laws import (
     check_guidance,
     check_net,
     check_objective,
+    check_operator,
     check_path,
+    check_posterior,
+    check_posterior_step,
     check_prediction,
     check_schedule,
     check_solver,
@@ -19,5 +22,6 @@ from pathline.testing.laws import (
 
 __all__ = [
     "LawBroken", "check_conditional_coupling", "check_bridge", "check_coupling", "check_field", "check_guidance", "check_net",
-    "check_objective", "check_path", "check_prediction", "check_schedule", "check_solver", "check_times", "laws", "oracles",
+    "check_objective", "check_operator", "check_path",
+    "check_posterior", "check_posterior_step", "check_prediction", "check_schedule", "check_solver", "check_times", "laws", "oracles",
 ]  # fmt: skip
