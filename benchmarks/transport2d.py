@@ -187,9 +187,9 @@ def keep(done: dict[str, Any]) -> None:
 
 
 def spread(values: list[float]) -> str:
-    """Mean ± standard deviation over the seeds."""
+    """Mean ± standard deviation over the seeds, if there are several."""
     t = torch.tensor(values, dtype=torch.float64)
-    return f"{t.mean():.3f} ± {t.std() if len(t) > 1 else float('nan'):.3f}"
+    return f"{t.mean():.3f} ± {t.std():.3f}" if len(t) > 1 else f"{t.mean():.3f}"
 
 
 def sections(done: dict[str, Any], updates: int) -> list[tuple[str, str]]:
