@@ -15,7 +15,8 @@ _SMALL = 128
 
 _FIRST = 0.3  # of the standard deviation of the cost: the first temperature
 _HALVINGS = 8  # down to 0.1 %
-_ITERATIONS = 8  # at each temperature
+_ITERATIONS = (4, 8)  # at each temperature: of few points, whose search is short, and of many
+_MANY = 700
 _TINY = 1e-30  # a row or column whose kernel has underflowed in float32 keeps a finite price
 
 # Up to here the cost is formed in float64: the product costs nothing beside the search.
@@ -65,7 +66,7 @@ def column_prices(cost: Tensor, spread: float) -> Tensor:
     torch.sub(cost.amin(1, keepdim=True), cost, out=kernel).div_(temperature).exp_()
     prices, a, b = cost.new_zeros(n), cost.new_ones(n), cost.new_ones(n)
     for halving in range(_HALVINGS + 1):
-        for _ in range(_ITERATIONS):
+        for _ in range(_ITERATIONS[n >= _MANY]):
             a = torch.mv(kernel, b).clamp_min_(_TINY).reciprocal_()
             b = torch.mv(kernel.T, a).clamp_min_(_TINY).reciprocal_()
         prices += temperature * b.log()
