@@ -71,9 +71,11 @@ CSS = """
 .prose table { display: block; overflow-x: auto; border: 0 !important; }
 .prose table thead:not(:has(th:not(:empty))) { display: none; }
 .prose table td, .prose table th { word-break: normal !important; overflow-wrap: normal !important; }
-.stage, .stage > *, .stage .prose { min-width: 0 !important; max-width: 100%; }
+.stage > *, .stage .prose { min-width: 0 !important; max-width: 100%; }
+#summary td, #summary th { white-space: nowrap; }
 @media (max-width: 760px) {
   .stage { order: -1; }
+  .stage, .narrow { flex: 1 1 100% !important; min-width: 100% !important; max-width: 100%; }
   .katex-display > .katex > .katex-html > .tag { position: static; display: block; text-align: right; }
 }
 footer { display: none !important; }
