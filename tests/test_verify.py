@@ -45,7 +45,7 @@ def test_the_statement_holds_and_every_mistake_is_caught(name: str) -> None:
 
 
 def test_every_statement_that_was_promised_has_a_check() -> None:
-    promised = [f"T{n}" for n in (*range(1, 27), 33, 34, 35, 36, 37, 39)]
+    promised = [f"T{n}" for n in (*range(1, 27), *range(28, 38), 39)]
     assert list(CHECKS) == promised
     assert all(name == check.id for name, check in CHECKS.items())
 

@@ -21,8 +21,10 @@ from pathline.verify.lowrank import T19
 from pathline.verify.matching import T13
 from pathline.verify.methods import T34
 from pathline.verify.model import ModelReport, TimeBin, verify_model
+from pathline.verify.pairing import T28, T29, T30
 from pathline.verify.paths import T8, T9, T10
 from pathline.verify.posterior import T16
+from pathline.verify.reflowing import T31, T32
 from pathline.verify.schedules import T21, T22, T23, T24, T25
 from pathline.verify.sdes import T3, T5, T6
 from pathline.verify.steps import T36, T37
@@ -30,7 +32,8 @@ from pathline.verify.steps import T36, T37
 CHECKS: dict[str, Check] = {
     "T1": T1, "T2": T2, "T3": T3, "T4": T4, "T5": T5, "T6": T6, "T7": T7, "T8": T8, "T9": T9, "T10": T10,
     "T11": T11, "T12": T12, "T13": T13, "T14": T14, "T15": T15, "T16": T16, "T17": T17, "T18": T18, "T19": T19, "T20": T20,
-    "T21": T21, "T22": T22, "T23": T23, "T24": T24, "T25": T25, "T26": T26, "T33": T33, "T34": T34, "T35": T35,
+    "T21": T21, "T22": T22, "T23": T23, "T24": T24, "T25": T25, "T26": T26, "T28": T28, "T29": T29, "T30": T30,
+    "T31": T31, "T32": T32, "T33": T33, "T34": T34, "T35": T35,
     "T36": T36, "T37": T37, "T39": T39,
 }  # fmt: skip
 """Every check by the id of its statement."""
