@@ -447,3 +447,36 @@ def test_moving_figures_are_small_and_pages_ask_for_each(monkeypatch: pytest.Mon
         assert text.count("</script>") == 1
     with pytest.raises(ValueError, match="known are"):
         moving.figure("nothing")
+
+
+# the command
+
+
+def test_without_gradio_the_hint_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    from pathline import playground
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pathline\[ui\]"):
+        playground.build()
+
+
+def test_the_command_refuses_folders_and_ports_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from pathline.cli import main
+
+    assert main(["play", str(tmp_path / "nowhere")]) == 2
+    assert "no folder" in capsys.readouterr().err
+    assert main(["play", str(tmp_path), "--port", "99999"]) == 2
+    assert "--port" in capsys.readouterr().err
+
+
+def test_computing_needs_no_gradio() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, pathline.playground.exact, pathline.playground.measures, pathline.playground.explain, "
+        "pathline.playground.uploads, pathline.playground.runs; sys.exit('gradio' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
