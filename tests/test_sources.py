@@ -102,6 +102,7 @@ def test_a_coupled_objective_is_not_coupled_twice(tmp_path):
         data=data,
         out=str(tmp_path),
         steps=6,
+        held_out=0.0,
         batch_size=10,
         progress=False,
     ).fit()
@@ -298,3 +299,18 @@ def test_waiting_for_pairs_is_told_in_the_log(tmp_path):
     shares = [record["pairing_share"] for record in train(tmp_path / "slow", Slow()).log]
     assert all(0.2 < share <= 1.0 for share in shares)
     assert all("pairing_share" not in record for record in train(tmp_path / "plain", None).log)
+
+
+def test_held_out_loss_is_taken_on_pairs_like_those_of_training(tmp_path):
+    """The exact field of the coupling would be best under it: with OT pairs the held-out loss is far below independent ones."""
+    from pathline.train.score import held_out_loss
+
+    def loss(name, **changes):
+        config = tiny(tmp_path / name, source=None, held_out=0.4, data="moons(n=600)", batch_size=128, **changes)
+        return held_out_loss(trainer_of(config, progress=False))
+
+    coupled, independent = loss("a", coupling="exact_ot"), loss("b")
+    assert coupled is not None
+    assert independent is not None
+    assert coupled < 0.7 * independent
+    assert loss("c", coupling="prepared") is None

@@ -6,7 +6,6 @@ import torch
 
 from pathline.objectives import BridgeMatching, Matching
 from pathline.train.order import derive_seed
-from pathline.train.setup import uncoupled
 
 if TYPE_CHECKING:
     from pathline.train.loop import Trainer
@@ -19,11 +18,14 @@ def held_out_loss(trainer: "Trainer") -> "float | None":
     """Loss of the averaged net on at most `SAMPLES` held-out samples, in the precision of the weights.
 
     Noise is drawn from the seed of the run, times are evenly spread over their law, labels are kept: the same
-    samples, noise and times at every checkpoint, so that differences are those of the net. None without held-out data,
-    with a source of its own, or with an objective of the user's.
+    samples, noise and times at every checkpoint, so that differences are those of the net. A coupling pairs them batch by
+    batch as in training. None without held-out data, with a source of its own or pairs of another flow or of a whole data
+    set, or with an objective of the user's.
     """
-    held_out, objective = trainer.parts.held_out, uncoupled(trainer.objective)
+    held_out, objective = trainer.parts.held_out, trainer.objective
     if held_out is None or trainer.origin is not None or not isinstance(objective, Matching | BridgeMatching):
+        return None
+    if trainer.feed.generated or hasattr(objective.coupling, "fit"):  # pairs that held-out data do not have
         return None
     device, net = trainer.loss_sum.device, trainer.ema.net
     rows = torch.linspace(0, len(held_out) - 1, min(SAMPLES, len(held_out)), dtype=torch.float64).long()

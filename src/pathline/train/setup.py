@@ -71,6 +71,8 @@ class Feed:
         self.coupling = objective.coupling if ours else None
         if self.coupling is not None and source is not None and source.paired:
             raise ValueError("paired rows are a coupling already: leave out coupling, or paired")
+        self.generated = pairs is not None
+        """Whether pairs of another flow stand in for the data."""
         if pairs is not None:
             self._take(pairs)
             return
