@@ -9,7 +9,7 @@ from torch import Tensor
 from pathline.objectives import BridgeMatching, Matching
 from pathline.times import TimeLaw
 
-EVERY = 8
+EVERY = 16
 """Steps between those whose losses are told apart by time."""
 
 
@@ -24,6 +24,9 @@ class TimeBins:
         self.n = n
         self.sums = torch.zeros(2, n, device=device)
         """Sums of losses, and counts."""
+        self._seen: Any = None
+        self._telling: Any = None
+        self._drawn = torch.zeros(0)
 
     def due(self, step: int, objective: Any) -> bool:
         """Whether step ``step`` counts; an objective of the user's does not tell the times that it drew."""
@@ -33,21 +36,20 @@ class TimeBins:
         self, objective: Any, net: Any, x_1: Tensor, given: "dict[str, Tensor]", generator: torch.Generator
     ) -> Tensor:
         """The loss of a batch, its samples counted by their times; it draws what the objective draws."""
-        law, drawn = objective.times, []
-
-        def noted(u: Tensor) -> Tensor:
-            drawn.append(law.quantile(u))
-            return drawn[-1]
-
-        telling = replace(objective, times=TimeLaw(noted, law.name))
-        each = telling.per_sample(net, x_1, generator=generator, **given)
-        t = drawn[0]
+        if self._seen is not objective:
+            self._seen, self._telling = objective, replace(objective, times=TimeLaw(self._noted, objective.times.name))
+        each = self._telling.per_sample(net, x_1, generator=generator, **given)
+        t = self._drawn
         bins = (t * self.n).long().clamp(0, self.n - 1)
         values = each.detach().float()
         sound = values.isfinite()
         counted = torch.stack([torch.where(sound, values, torch.zeros_like(values)), sound.float()])
         self.sums.index_add_(1, bins, counted)
         return each.mean()
+
+    def _noted(self, u: Tensor) -> Tensor:
+        self._drawn = self._seen.times.quantile(u)
+        return self._drawn
 
     def read(self) -> "list[float | None]":
         """Mean loss by bin, None for one without a sample; starts anew."""

@@ -4,6 +4,7 @@ import copy
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class Power:
         if not 0.0 < self.sigma_rel <= 12.0**-0.5:
             raise ValueError(f"sigma_rel must lie in (0, {12**-0.5:.4f}], got {self.sigma_rel}")
 
-    @property
+    @cached_property
     def gamma(self) -> float:
         """The exponent: the largest root of sigma_rel² (gamma + 2)² (gamma + 3) = gamma + 1."""
         import numpy as np
