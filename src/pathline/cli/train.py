@@ -21,7 +21,8 @@ Train a generator, then draw samples, measure them and write a report.
 
   pathline train NAME           a recipe that was tried and measured:
 {textwrap.fill(", ".join(RECIPES), 78, initial_indent=" " * 32, subsequent_indent=" " * 32)}
-  pathline train --data FILE    your data, .npz or .npy: an array x (N, ...), and labels y (N,) at will
+  pathline train --data PATH    your data: .npz or .npy arrays x (N, ...) and labels y (N,) at will, a .csv or .parquet
+                                table, a folder of images, .tar shards
   pathline train --config FILE  a YAML config, such as the config.yaml of a run
 
 examples:
@@ -33,6 +34,9 @@ examples:
 
 Every option below has a default; recipes bring their own. Names take options as in Python:
 --times "logit_normal(-0.4, 1)", --net "dit(width=128)"."""
+
+
+DATA_SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".tar")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +91,8 @@ def _base(name: "str | None", words: list[str]) -> TrainConfig:
     if name is not None and file is not None:
         raise UsageError(f"give a name ({name}) or --config {file}, not both")
     if name is not None and name not in RECIPES:
-        if Path(name).suffix in (".npz", ".npy", ".yaml", ".yml"):
-            option = "--data" if Path(name).suffix in (".npz", ".npy") else "--config"
+        if Path(name).suffix in (".yaml", ".yml") or Path(name).suffix in DATA_SUFFIXES or Path(name).is_dir():
+            option = "--config" if Path(name).suffix in (".yaml", ".yml") else "--data"
             raise UsageError(f"{name} is a file: pathline train {option} {name}")
         raise UsageError(f"unknown recipe {name!r}: {nearest(name, {**RECIPES, **DATASETS})}; or give --data FILE")
     base = TrainConfig.load(file) if file is not None else RECIPES[name]() if name is not None else TrainConfig()

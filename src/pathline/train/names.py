@@ -5,6 +5,15 @@ from pathline.train.averages import SNAPSHOTS
 CONFIG, LOG, CHECKPOINTS, CLASSIFIER = "config.yaml", "log.jsonl", "checkpoints", "classifier"
 SAMPLES, PICTURE, METRICS_FILE, REPORT = "samples.npz", "samples.png", "metrics.json", "report.html"
 SOLVER_FILES, COUPLING, PAIRS = "solvers", "coupling.safetensors", "pairs"
-DERIVED = (SOLVER_FILES, "compare.json", "compare.png", "reflow.json", "encoded.npz", "verify.html", "verify.png")
+DERIVED = (
+    "samples.csv",
+    SOLVER_FILES,
+    "compare.json",
+    "compare.png",
+    "reflow.json",
+    "encoded.npz",
+    "verify.html",
+    "verify.png",
+)
 PRODUCTS = (CONFIG, LOG, CHECKPOINTS, SNAPSHOTS, COUPLING, CLASSIFIER, SAMPLES, PICTURE, METRICS_FILE, REPORT, *DERIVED)
 """Everything that training and what follows it write into a run folder. Pairs are kept: they were made before."""
