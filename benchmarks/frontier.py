@@ -64,7 +64,7 @@ def moons() -> Subject:
 
     points, _ = make_moons(500, noise=0.05, random_state=0)
     points = torch.tensor((points - points.mean(0)) / points.std(0))
-    return Subject(oracles.gaussian_mixture(points, 0.05, None, LINEAR), (2,), 1024, 192, 768, 7, 20, {})
+    return Subject(oracles.empirical(points, LINEAR, std=0.05), (2,), 2048, 512, 1024, 14, 35, {})
 
 
 def digits() -> Subject:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 import pathline as pl
-from pathline.solvers.fitting import adams_bashforth
 from pathline.solvers.frontier import endpoint, reference, rms
 from pathline.solvers.nonstationary import NonStationary, clock_of, load_solver
+from pathline.solvers.unknowns import adams_bashforth
 from pathline.testing import oracles
 from pathline.testing.laws import exact_net
 

@@ -13,15 +13,16 @@ from pathline._typing import Cond, Scalar
 from pathline.field import BaseField
 from pathline.guidance import Guidance, guide
 from pathline.solvers.base import Noise
-from pathline.solvers.fitting import METHODS, Problem, race, starting_points, to_solver
+from pathline.solvers.fitting import METHODS, race, starting_points
 from pathline.solvers.frontier import endpoint, ranking, reference, rms, take_rows
 from pathline.solvers.integrate import as_cond
 from pathline.solvers.nonstationary import NonStationary
 from pathline.solvers.sampling import draw_source, evaluating
+from pathline.solvers.unknowns import Problem, to_solver
 
 WHAT = {name: name for name in ("all", "times", "coefficients")}
 """What a fit may move."""
-RACE = {"auto": 8, "gauss_newton": 8, "adam": 60}
+RACE = {"auto": 6, "gauss_newton": 6, "adam": 50}
 """Iterations after which the starting points are compared."""
 
 
