@@ -236,6 +236,21 @@ def test_a_run_is_opened_drawn_from_and_compared(page: Any) -> None:
     page.wait_for_selector(".toast-body:has-text('evaluations must be a whole number')")
 
 
+def test_long_work_is_stopped(page: Any) -> None:
+    page.get_by_role("tab", name="Runs").click()
+    page.wait_for_selector("#facts-a td:has-text('digits')")
+    page.get_by_label("number input for Samples").fill("256")
+    page.get_by_label("Evaluations").last.fill("500")
+    page.click("#draw")
+    page.wait_for_function("() => Number(document.querySelector('#samples-a .picks').dataset.count) >= 32")
+    page.click("#halt")
+    page.wait_for_selector("#status :text('stopped')")
+    count = page.get_attribute("#samples-a .picks", "data-count")
+    page.wait_for_timeout(3000)
+    assert page.get_attribute("#samples-a .picks", "data-count") == count
+    assert int(count) < 256
+
+
 def test_two_users_at_once_see_their_own(browser: Any, address: str) -> None:
     for one in visited(browser, address):
         for other in visited(browser, address, color_scheme="dark"):

@@ -94,7 +94,7 @@ def exact_tab(page: gr.Blocks) -> None:
         measure.click(telling(_measure), [last, names], curve, **working),
         look.click(telling(_landscape), last, terrain, **working),
     ]
-    stop.click(None, None, None, cancels=runs, queue=False, api_visibility="private")
+    stop.click(lambda: None, None, None, cancels=runs, queue=False, api_visibility="private")
     page.load(
         telling(_play), inputs, [shown, summary, told, python, last], show_progress="hidden", api_visibility="private"
     )

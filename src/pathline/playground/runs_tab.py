@@ -1,5 +1,6 @@
 """The tab of runs: open one or two, draw, look closer."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,9 +152,16 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
         other_grid.picked(telling(look_second), drawn, close, **working),
         shown.picked(telling(look_plane), drawn, close, **working),
     ]
-    stop.click(lambda: "stopped", None, told, cancels=looks, queue=False, api_visibility="private")
+    stopping = stop.click(lambda: "stopping …", None, told, cancels=looks, queue=False, **quiet)
+    # said once more when the last piece may have arrived and written over it
+    stopping.then(_stopped, None, told, **quiet)
     if known:
         page.load(telling(opened), [first, second], panels, **quiet)
+
+
+def _stopped() -> str:
+    time.sleep(0.5)
+    return "stopped"
 
 
 def _row(output: "dict[str, Any]") -> list[Any]:
