@@ -23,7 +23,7 @@ import pathline as pl
 from pathline.data import from_torch, load
 
 SHAPE = (3, 64, 64)
-STEPS, BATCH = 200, 64
+STEPS, BATCH = 100, 64
 RESULTS = Path(__file__).parent / "results"
 
 

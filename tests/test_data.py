@@ -202,7 +202,7 @@ def test_digits_are_the_seventeen_grey_levels():
     ("name", "options", "error", "message"),
     [
         ("moon", {}, ValueError, "did you mean 'moons'"),
-        ("digits", {"n": 5}, TypeError, "'digits' takes no option 'n'; known: none"),
+        ("digits", {"n": 5}, TypeError, "'digits' takes no option 'n'; known: "),
         ("moons", {"nois": 0.1}, TypeError, "'nois'; known: n, noise, seed"),
         ("8gaussians", {"noise": 0.1}, TypeError, "known: n, radius, seed, std"),
         ("moons", {"n": 0}, ValueError, "n must be at least 1"),

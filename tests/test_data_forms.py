@@ -47,6 +47,21 @@ def big(tmp_path):
     return tmp_path, x, y
 
 
+def test_lazy_data_never_load_the_array(big, monkeypatch):
+    folder, x, _ = big
+
+    def refuse(*arguments, **more):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(np, "load", refuse)
+    assert data.load(folder / "big.npy", lazy=True).in_memory(3).x.shape[0] == 3
+    reader = data.load(folder / "big.npy", lazy=True).reader
+    seen = []
+    monkeypatch.setattr(reader, "_read", lambda start, inner=reader._read: seen.append(start) or inner(start))
+    reader.read(torch.tensor([4, 1]), None)
+    assert [(start - reader.member.start) // x[0].nbytes for start in seen] == [4, 1]
+
+
 @pytest.mark.parametrize("suffix", ["npz", "npy"])
 def test_rows_read_from_the_file_are_those_in_memory(big, suffix):
     folder, _, _ = big
