@@ -6,7 +6,6 @@ renamed. Nothing that is read can run code.
 """
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -19,11 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pathline.train.disk import digest as _digest
+from pathline.train.disk import digest_of as _digest_of
+from pathline.train.disk import discard as _discard
+from pathline.train.disk import separate as _separate
+from pathline.train.disk import sweep as _sweep
+from pathline.train.disk import sync as _sync
+
 FORMAT = "pathline-checkpoint"
 VERSION = 1
 MANIFEST = "manifest.json"
 PREFIX = "step-"
-_CHUNK = 1 << 20
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 
@@ -63,7 +68,7 @@ def save(
     final, draft = folder / f"{PREFIX}{step:09d}", folder / f".{PREFIX}{step:09d}.writing"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        _sweep(folder, PREFIX)
         _write(draft, step, tensors, {**facts, "score": score})
         if final.exists():  # a damaged one of the same step, which this run has overtaken
             _discard(final)
@@ -237,52 +242,3 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if manifest.get("sha256") != _digest_of(body):
         raise CheckpointError(f"{path} is damaged: its checksum is wrong")
     return manifest
-
-
-def _separate(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors on the CPU, each with memory of its own (tied weights are stored twice)."""
-    seen: set[int] = set()
-    ready = {}
-    for name, value in content.items():
-        value = value.detach().to("cpu").contiguous()
-        place = value.untyped_storage().data_ptr()
-        ready[name] = value.clone() if place in seen else value
-        seen.add(place)
-    return ready
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _digest_of(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # Windows has no handle of a folder
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _discard(path: Path) -> None:
-    """Delete a folder so that a crash in between leaves no half checkpoint."""
-    doomed = path.with_name(f".{path.name}.deleted")
-    shutil.rmtree(doomed, ignore_errors=True)
-    os.replace(path, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Delete what a crash left half written or half deleted."""
-    for pattern in (f".{PREFIX}*.writing", f".{PREFIX}*.deleted"):
-        for path in folder.glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
