@@ -120,7 +120,11 @@ class Matching:
             x_1, x_0, y, cond, generator,
             times=self.times, coupling=self.coupling, label_dropout=self.label_dropout,
         )  # fmt: skip
-        return x_0, t, cond if self.condition_dropout == 0.0 else drop(cond, self.condition_dropout, generator=generator)
+        return (
+            x_0,
+            t,
+            cond if self.condition_dropout == 0.0 else drop(cond, self.condition_dropout, generator=generator),
+        )
 
     def pair(self, field: BaseField, x_0: Tensor, x_1: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor, Coefs]:
         """What the network returns at (x_t, t), what it should return, and the coefficients there."""
