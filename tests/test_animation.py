@@ -52,7 +52,7 @@ def test_a_place_on_the_clock() -> None:
 
 
 def test_images_are_shown_beside_what_they_are_taken_for(images: tuple, tmp_path) -> None:
-    field, solution = images
+    field, solution, _ = images
     alone = animate(solution, tmp_path / "a.gif", seconds=0.4, hold=0.0, fps=10)
     both = animate(solution, tmp_path / "b.gif", seconds=0.4, hold=0.0, fps=10, field=field)
     with Image.open(alone) as a, Image.open(both) as b:

@@ -50,7 +50,7 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
                 draw = gr.Button("Draw samples", variant="primary", elem_id="draw", min_width=90)
                 stop = gr.Button("Stop", elem_id="halt", min_width=70)
             told = markdown(nothing(root) if not known else "Choose a run, then **Draw samples**.", elem_id="status")
-            with gr.Column(visible=False) as plane:
+            with gr.Column(visible="hidden") as plane:  # mounted, for a canvas that mounts late misses its first flow
                 shown = canvas("run-flow")
             with gr.Row():
                 with gr.Column(min_width=260):
@@ -95,7 +95,7 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
         output = {
             "told": "drawing …",
             "flow": gr.skip(),
-            "plane": gr.Column(visible=bool(flows)),
+            "plane": gr.Column(visible=True if flows else "hidden"),
             "parts": [{}, "", {}, ""],
             "close": "",
             "state": state,
