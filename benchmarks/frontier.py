@@ -64,14 +64,14 @@ def moons() -> Subject:
 
     points, _ = make_moons(500, noise=0.05, random_state=0)
     points = torch.tensor((points - points.mean(0)) / points.std(0))
-    return Subject(oracles.empirical(points, LINEAR, std=0.05), (2,), 2048, 512, 1024, 14, 35, {})
+    return Subject(oracles.empirical(points, LINEAR, std=0.05), (2,), 2048, 1024, 1024, 10, 20, {})
 
 
 def digits() -> Subject:
     data = pl.data.load("digits").x.flatten(1).double()
     data = (data - data.mean()) / data.std()
     field = oracles.empirical(data, LINEAR, std=0.1)
-    return Subject(field, (64,), 256, 48, 192, 3, 10, {})
+    return Subject(field, (64,), 192, 128, 384, 3, 20, {})
 
 
 def trained(path: str) -> Subject:
@@ -105,8 +105,8 @@ def laws(count: int) -> list[pl.TimeLaw]:
 
 def best_peer(
     subject: Subject, budget: int, x_0: Tensor, truth: Tensor, cond: dict[str, Any]
-) -> list[tuple[float, str]]:
-    """Every peer with its best grid, the best first."""
+) -> list[tuple[float, str, float]]:
+    """(RMS error, name, median error) of every peer with its best grid, the best first."""
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         return subject.field.evaluate(x, torch.as_tensor(t, dtype=torch.float64).clamp(0.0, 1.0), **cond).velocity
@@ -120,18 +120,27 @@ def best_peer(
         for law in laws(subject.laws):
             with warnings.catch_warnings(), torch.inference_mode():
                 warnings.simplefilter("ignore")
-                errors.append(rms(make()(velocity, x_0, law.grid(steps).to(x_0)) - truth))
-        finite = [error for error in errors if math.isfinite(error)]
+                off = make()(velocity, x_0, law.grid(steps).to(x_0)) - truth
+                errors.append((rms(off), median(off)))
+        finite = [error for error in errors if math.isfinite(error[0])]
         if finite:
-            found.append((min(finite), name))
+            found.append((min(finite)[0], name, min(finite)[1]))
     return sorted(found)
 
 
-def untuned(subject: Subject, budget: int) -> tuple[str, Callable[[Tensor, dict[str, Any]], Tensor]]:
+Pairs = tuple[Tensor, Tensor]
+"""Noise and its converged endpoints."""
+
+
+def median(off: Tensor) -> float:
+    """Median over the particles of the RMS over a particle's entries."""
+    return float(off.flatten(1).square().mean(1).sqrt().median())
+
+
+def untuned(subject: Subject, budget: int, pairs: Pairs) -> tuple[str, Callable[[Tensor, dict[str, Any]], Tensor]]:
     """The rule: on pilot noise, fit a grid for each solver of the short list and keep the best pair."""
-    pilot = subject.noise(subject.pilot, 7)
+    pilot, truth = pairs
     cond: dict[str, Any] = {name: value[: subject.pilot] for name, value in subject.cond.items()}
-    truth = converged(subject.field, pilot, cond)
     best: tuple[float, str, Tensor] | None = None
     for name in SHORTLIST:
         solver = pl.SOLVERS[name]
@@ -158,27 +167,34 @@ def measure(name: str, subject: Subject, budgets: tuple[int, ...]) -> list[dict[
     with torch.inference_mode():
         x_0 = subject.noise(subject.test, 0)
         truth = converged(subject.field, x_0, subject.cond)
+        pilot = subject.noise(subject.pilot, 7)
+        pilot_pairs = pilot, converged(subject.field, pilot, {k: v[: subject.pilot] for k, v in subject.cond.items()})
+        tuning_pairs = None
+        cond: dict[str, Any] = {key: torch.arange(subject.tuning + 256) % 10 for key in subject.cond}
+        if any(budget <= TUNED_UP_TO for budget in budgets):
+            noise = subject.noise(subject.tuning + 256, 3)
+            tuning_pairs = noise, converged(subject.field, noise, cond)
     rows = []
     for budget in budgets:
         began = time.perf_counter()
         peers = best_peer(subject, budget, x_0, truth, subject.cond)
         with torch.inference_mode():
-            solver, solve = untuned(subject, budget)
-            ours = rms(solve(x_0, subject.cond) - truth)
+            solver, solve = untuned(subject, budget, pilot_pairs)
+            off = solve(x_0, subject.cond) - truth
+            ours, medians = rms(off), [peers[0][2], median(off)]
         tuned = None
-        if budget <= TUNED_UP_TO:
-            total = subject.tuning + 256
-            cond: dict[str, Any] = {key: torch.arange(total) % 10 for key in subject.cond}
+        if budget <= TUNED_UP_TO and tuning_pairs is not None:
             fitted = pl.tune(
-                subject.field, budget, x_0=subject.noise(total, 3), samples=subject.tuning,
+                subject.field, budget, target=(tuning_pairs[0].clone(), tuning_pairs[1].clone()), samples=subject.tuning,
                 iterations=subject.iterations, method="auto" if subject.dtype == torch.float64 else "adam", **cond,
             )  # fmt: skip
             with torch.inference_mode():
                 ends = endpoint(subject.field, x_0, fitted, fitted.own_grid(subject.field.path), subject.cond)
             tuned = rms(ends - truth)
+            medians.append(median(ends - truth))
         rows.append(
             {"field": name, "evaluations": budget, "peer": peers[0][1], "peer_error": peers[0][0], "solver": solver,
-             "untuned": ours, "tuned": tuned, "peers": peers, "seconds": round(time.perf_counter() - began)}
+             "untuned": ours, "tuned": tuned, "medians": medians, "peers": peers, "seconds": round(time.perf_counter() - began)}
         )  # fmt: skip
         print({key: value for key, value in rows[-1].items() if key != "peers"}, flush=True)
     return rows
@@ -217,6 +233,7 @@ def main() -> None:
         "ours / peer",
         "tuned",
         "tuned / peer",
+        "medians: peer, untuned, tuned",
     ]
     kept = kept_rows(given.name, set(subjects))
     rows = sorted([*rows, *kept], key=lambda row: ORDER.index(row["field"]))  # stable: budgets stay in their order
@@ -227,6 +244,7 @@ def main() -> None:
                 str(row["evaluations"]), row["peer"], row["peer_error"], row["solver"], row["untuned"],
                 row["untuned"] / row["peer_error"], row["tuned"],
                 None if row["tuned"] is None else row["tuned"] / row["peer_error"],
+                ", ".join(f"{value:.2g}" for value in row.get("medians", [])),
             ]
             for row in rows if row["field"] == name
         ]  # fmt: skip
