@@ -1,6 +1,7 @@
 """Error against evaluations: ours untuned and tuned, and the peers, on exact fields and on a trained model.
 
-RMS distance of the endpoints to a converged solve of the same noise. Peers get their best grid by hindsight, of 14, of 10 on moons, of 3 on digits. Ours
+RMS distance of the endpoints to a converged solve of the same noise. Peers get their best grid by hindsight, of 14, of 10 on moons, of 3 on
+digits. Ours
 untuned follows a rule that a user can follow: each solver of a short list gets the grid that `grids.fit` finds on a
 pilot of its own noise, and the pair that is best on that pilot runs on the test noise. Ours tuned is `pl.tune`,
 fitted on other noise.
