@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from pathline._typing import Cond
+from pathline.control.around import Around
 from pathline.field import BaseField
 from pathline.guidance.apg import APGField
 from pathline.guidance.base import Guided
@@ -15,7 +16,7 @@ from pathline.solvers.integrate import as_solver
 
 
 @dataclass(frozen=True)
-class Momentum(Solver):
+class Momentum(Around):
     """``solver`` on a field under `guidance.APG`, whose differences add up over the steps: d_k <- d_k + beta d_{k-1} (arXiv 2410.02416, alg. 1).
 
     Every step keeps the first difference that it meets; a solver of one evaluation per step (euler, ddim, ab2, dpmpp_2m) is the
@@ -32,17 +33,6 @@ class Momentum(Solver):
             raise ValueError("momentum counts steps, so it needs a solver of fixed steps: take one such as 'ddim'")
         object.__setattr__(self, "stochastic", self.inner.stochastic)
         object.__setattr__(self, "finishes", self.inner.finishes)
-
-    @property
-    def inner(self) -> Solver:
-        """The solver that steps."""
-        return as_solver(self.solver)
-
-    def own_grid(self, path: Any) -> Tensor | None:
-        return self.inner.own_grid(path)
-
-    def evaluations(self, steps: int) -> int:
-        return self.inner.evaluations(steps)
 
     def start(self, field: Bound, x: Tensor, grid: Tensor, noise: Noise) -> Any:
         return self.inner.start(field.over(_guided(field)), x, grid, noise), None

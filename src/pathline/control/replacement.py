@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pathline.control.around import Around
 from pathline.control.base import Observation
 from pathline.field import BaseField
 from pathline.solvers.base import Bound, Noise, Solver, as_time, bind
@@ -13,7 +14,7 @@ from pathline.solvers.integrate import as_solver
 
 
 @dataclass(frozen=True)
-class Replacement(Solver):
+class Replacement(Around):
     """After every step of ``solver``, x_s moves by A^+ (alpha_s y + sigma_s A z - A x_s) with new noise z: then A x_s is a draw of A x_s given y.
 
     The simple baseline: the rest of the state hears of the observation only through the network at the next step. The noise of the
@@ -37,17 +38,6 @@ class Replacement(Solver):
             raise ValueError(
                 "replacement changes the state between steps: take a solver of fixed steps such as 'euler'"
             )
-
-    @property
-    def inner(self) -> Solver:
-        """The solver that steps."""
-        return as_solver(self.solver)
-
-    def own_grid(self, path: Any) -> Tensor | None:
-        return self.inner.own_grid(path)
-
-    def evaluations(self, steps: int) -> int:
-        return self.inner.evaluations(steps)
 
     def start(self, field: Bound, x: Tensor, grid: Tensor, noise: Noise) -> Any:
         return noise, self.inner.start(field, x, grid, noise)
