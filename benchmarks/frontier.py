@@ -9,7 +9,7 @@ fitted on other noise.
     python benchmarks/frontier.py --fields 8gaussians moons digits --budgets 4 8 16
     python benchmarks/frontier.py --run runs/digits          # adds the trained model
 
-Rows of fields that a run does not measure are kept from the results of an earlier one.
+Rows that a run does not measure are kept from the results of an earlier one.
 """
 
 import json
@@ -201,12 +201,12 @@ def measure(name: str, subject: Subject, budgets: tuple[int, ...]) -> list[dict[
     return rows
 
 
-def kept_rows(name: str, measured: set[str]) -> list[dict[str, Any]]:
-    """Rows of an earlier run about fields that this one did not measure."""
+def kept_rows(name: str, measured: set[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Rows of an earlier run about fields and budgets that this one did not measure."""
     path = _bench.RESULTS / f"{name}.json"
     if not path.exists():
         return []
-    return [row for row in json.loads(path.read_text())["rows"] if row["field"] not in measured]
+    return [row for row in json.loads(path.read_text())["rows"] if (row["field"], row["evaluations"]) not in measured]
 
 
 def main() -> None:
@@ -236,8 +236,8 @@ def main() -> None:
         "tuned / peer",
         "medians: peer, untuned, tuned",
     ]
-    kept = kept_rows(given.name, set(subjects))
-    rows = sorted([*rows, *kept], key=lambda row: ORDER.index(row["field"]))  # stable: budgets stay in their order
+    kept = kept_rows(given.name, {(row["field"], row["evaluations"]) for row in rows})
+    rows = sorted([*rows, *kept], key=lambda row: (ORDER.index(row["field"]), row["evaluations"]))
     sections = []
     for name in dict.fromkeys(row["field"] for row in rows):
         cells = [
