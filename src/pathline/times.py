@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from pathline._draws import Randomness, rand
 from pathline.schedules import Schedule
 
 
@@ -30,12 +31,12 @@ class TimeLaw:
         self,
         n: int,
         *,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """``n`` independent draws, shape (n,)."""
-        return self.quantile(torch.rand(n, generator=generator, device=device, dtype=dtype))
+        return self.quantile(rand(n, generator, device=device, dtype=dtype))
 
     def grid(self, steps: int) -> Tensor:
         """``steps + 1`` increasing times from 0 to 1, float64 on the CPU."""

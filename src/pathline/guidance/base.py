@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from pathline._draws import Randomness, rand
 from pathline._shapes import expand_time
 from pathline._typing import Cond, Scalar
 from pathline.field import BaseField
@@ -102,7 +103,7 @@ def stacked(field: BaseField, x: Tensor, t: Tensor, conds: "list[Cond]") -> list
     return [field.path.read(x, t, estimate.prediction, part) for part in estimate.value.chunk(n)]
 
 
-def drop(cond: Cond, rate: "float | Mapping[str, float]", *, generator: torch.Generator | None = None) -> Cond:
+def drop(cond: Cond, rate: "float | Mapping[str, float]", *, generator: Randomness = None) -> Cond:
     """``cond`` with conditions of some samples replaced by their empty ones, as training for guidance asks (T33).
 
     A number ``rate`` is the chance that a sample loses all of its conditions at once. A mapping gives each condition that it names a
@@ -121,7 +122,7 @@ def drop(cond: Cond, rate: "float | Mapping[str, float]", *, generator: torch.Ge
     some = next(iter(found.values()))
 
     def chosen(chance: float) -> Tensor:
-        return torch.rand(len(some), generator=generator, device=some.device) < chance
+        return rand(len(some), generator, device=some.device) < chance
 
     lost = chosen(together) if together > 0.0 else None
     dropped = dict(cond)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pathline import times as time_laws
+from pathline._draws import Randomness, normal_like
 from pathline._typing import Cond, Net
 from pathline.couplings import Coupling, DatasetCoupling
 from pathline.field import BaseField, Field
@@ -49,7 +49,7 @@ class BridgeMatching:
         x_0: Tensor | None = None,
         y: Tensor | None = None,
         *,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
         **cond: Any,
     ) -> Tensor:
         """The loss of a batch, a scalar; arguments as in `Matching`."""
@@ -63,13 +63,13 @@ class BridgeMatching:
         y: Tensor | None = None,
         *,
         t: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
         **cond: Any,
     ) -> Tensor:
         """The loss of each sample, shape (B,), summed over the heads; the times ``t`` (B,) may be given."""
         x_0, drawn, cond = self.draw(x_1, x_0, y, cond, generator)
         t = drawn if t is None else t
-        z = torch.empty_like(x_1).normal_(generator=generator)
+        z = normal_like(x_1, generator)
         c = self.path.coefs(t, x_1)
         x_t = combine_three((c.alpha, c.sigma, c.gamma), x_1, x_0, z)
         value = self.field(net).evaluate(x_t, t, **cond).value
@@ -89,7 +89,7 @@ class BridgeMatching:
         x_0: Tensor | None = None,
         y: Tensor | None = None,
         cond: Cond | None = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
     ) -> tuple[Tensor, Tensor, Cond]:
         """(x_0, t, conditions) of a training batch; see `draw_batch`."""
         return draw_batch(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pathline import times as time_laws
+from pathline._draws import Randomness
 from pathline._typing import Cond, Net
 from pathline.couplings import Coupling, DatasetCoupling
 from pathline.field import BaseField, Field
@@ -73,7 +74,7 @@ class Matching:
         x_0: Tensor | None = None,
         y: Tensor | None = None,
         *,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
         **cond: Any,
     ) -> Tensor:
         """The loss of a batch, a scalar.
@@ -95,7 +96,7 @@ class Matching:
         y: Tensor | None = None,
         *,
         t: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
         **cond: Any,
     ) -> Tensor:
         """The loss of each sample, shape (B,); the times ``t`` (B,) may be given. Its mean is the loss."""
@@ -113,7 +114,7 @@ class Matching:
         x_0: Tensor | None = None,
         y: Tensor | None = None,
         cond: Cond | None = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness = None,
     ) -> tuple[Tensor, Tensor, Cond]:
         """(x_0, t, conditions) of a training batch: source drawn and coupled, times drawn, labels dropped."""
         x_0, t, cond = draw_batch(
