@@ -14,7 +14,10 @@ from pathline.train.checkpoint import list_checkpoints
 from pathline.train.lock import LOCK
 from pathline.train.names import CHECKPOINTS, LOG, PAIRS, PRODUCTS
 
-FREE = ("out", "steps", "checkpoint_every", "keep", "keep_best", "skip_limit", "sampling", "cpu")
+FREE = (
+    "out", "steps", "checkpoint_every", "keep", "keep_best", "skip_limit", "sampling", "cpu",
+    "eval_every", "stop_after", "stop_on", "track",
+)  # fmt: skip
 """Settings that a resumed run may change; any other would make it another run."""
 
 

@@ -77,7 +77,15 @@ class Settings:
     keep: int = 2
     """Checkpoints kept, the newest ones."""
     keep_best: int = 0
-    """Checkpoints kept besides, those of the lowest held-out loss."""
+    """Checkpoints kept besides, those of the lowest held-out loss, or the best by stop_on."""
+    eval_every: int = 0
+    """Steps between evaluations while training: a picture of samples and quick metrics, in evals/; 0 for none."""
+    stop_after: int = 0
+    """Evaluations without improvement after which training ends, the best checkpoint kept; 0 for never."""
+    stop_on: str = "held_out_loss"
+    """What an evaluation must improve: held_out_loss, or a metric such as fd, w2, sliced_w2."""
+    track: tuple[str, ...] = ()
+    """Trackers besides log.jsonl: tensorboard, trackio, wandb, or another of accelerate's."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -86,13 +94,14 @@ class Settings:
         for name in ("lr", "clip"):
             value = getattr(self, name)
             need(self, name, value is None or (math.isfinite(value) and value > 0), "positive and finite")
-        for name in ("warmup", "weight_decay", "ema_snapshots", "time_bins", "keep_best"):
+        for name in ("warmup", "weight_decay", "ema_snapshots", "time_bins", "keep_best", "eval_every", "stop_after"):
             need(self, name, 0 <= getattr(self, name) < math.inf, "at least 0")
         need(self, "lr_end", 0 <= self.lr_end <= 1, "a share in [0, 1]")
         need(self, "betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
         need(self, "ema", 0 <= self.ema < 1, "in [0, 1), 0 for none")
         need(self, "skip_above", self.skip_above is None or self.skip_above > 1, "above 1, or None for never")
         need(self, "keep_best", not self.keep_best or self.held_out > 0, "0 without held-out data")
+        need(self, "stop_after", not self.stop_after or self.eval_every > 0, "0 without eval_every")
         make_laws(self.ema_also)
         need(self, "seed", 0 <= self.seed < SEED_LIMIT, "in [0, 2**32)")
         need(self, "held_out", 0 <= self.held_out < 1, "a share in [0, 1), 0 for none")

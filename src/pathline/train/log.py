@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -9,9 +10,13 @@ _CHUNK = 1 << 16
 
 
 class Log:
-    """The log of a run. What a crash left of its last line is cut off; whole lines are never touched."""
+    """The log of a run. What a crash left of its last line is cut off; whole lines are never touched.
 
-    def __init__(self, path: Path) -> None:
+    ``also`` is told every record that is written.
+    """
+
+    def __init__(self, path: Path, also: "Callable[[dict[str, Any]], None] | None" = None) -> None:
+        self._also = also
         if path.is_file():
             _cut(path)
         self._file: TextIO = path.open("a", encoding="utf-8")
@@ -20,6 +25,8 @@ class Log:
         """Append one record and hand it to the system, so that a killed process loses none."""
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        if self._also is not None:
+            self._also(record)
 
     def close(self) -> None:
         """Make the log last and let go of the file."""

@@ -44,12 +44,13 @@ from pathline.train.order import derive_seed
 from pathline.train.pairing import Ahead, Plain
 from pathline.train.progress import Progress
 from pathline.train.run import Run
-from pathline.train.score import held_out_loss
 from pathline.train.setup import Feed, accelerator_of, begin_from, settings_of, uncoupled
 from pathline.train.signals import Interrupted, StopRequest
 from pathline.train.source import prepare_source
 from pathline.train.state import pack, restore
 from pathline.train.told import describe_data, settings_told
+from pathline.train.trackers import Trackers
+from pathline.train.watch import Watch
 
 
 class DivergedError(RuntimeError):
@@ -159,9 +160,11 @@ class Trainer:
         self.step = 0
         """Steps done."""
         self._saved: Path | None = None
+        self.watch = Watch(self)
+        """What evaluates while training."""
 
     def fit(self, until: "int | None" = None) -> Run:
-        """Train up to ``settings.steps``, or to step ``until``, save, and return the run.
+        """Train up to ``settings.steps``, or to step ``until``, save, and return the run: with ``stop_after`` the best one.
 
         Raises:
             Interrupted: after Ctrl-C or SIGTERM, when the step is finished and saved.
@@ -179,7 +182,9 @@ class Trainer:
             elif self.overwrite:
                 clear_run(self.out)
             write_yaml(self.out / CONFIG, plain(self.settings))
-            log = stack.enter_context(closing(Log(self.out / LOG)))
+            trackers = Trackers(self.settings.track, self.out, plain(self.settings), self.step)
+            self.watch.open(stack.enter_context(closing(trackers)))
+            log = stack.enter_context(closing(Log(self.out / LOG, trackers.record)))
             log.write(event="resume" if self.step else "start", step=self.step, time=time.time(), until=last)
             feed = stack.enter_context(closing(self.feed.open(self.out, progress=self.progress)))
             bar = stack.enter_context(Progress(self.step, last, enabled=self.progress))
@@ -191,7 +196,7 @@ class Trainer:
                 f"go on with: pathline train --out {self.out} --resume",
                 stop.number,
             )
-        return self.run()
+        return self.watch.best_run() or self.run()
 
     def run(self) -> Run:
         """What has been trained so far, with the averaged weights."""
@@ -218,7 +223,7 @@ class Trainer:
         objective = uncoupled(self.objective) if feed.coupled else self.objective
         precision = self.stepper.forward_precision
         net.train()
-        while self.step < last and not stop.number:
+        while self.step < last and not stop.number and not self.watch.over:
             x_1, given = feed(self.step)
             with precision():
                 if self.bins.due(self.step, objective):
@@ -234,8 +239,12 @@ class Trainer:
             bar.advance()
             if self.step % settings.log_every == 0:
                 self._report(log, bar, norm, feed)
+            if self.watch.due(self.step) and self.watch.look(bar):
+                self._save(log)
             if self.step % settings.checkpoint_every == 0 and self.step < last:
                 self._save(log)
+        if self.watch.over:
+            log.write(event="stopped", step=self.step, what=self.watch.told(), time=time.time())
         self._save(log)
 
     def _report(self, log: Log, bar: Progress, norm: "Tensor | None", feed: "Plain | Ahead") -> None:
@@ -271,12 +280,12 @@ class Trainer:
         if not bool(sizes.isfinite().all()):
             self._give_up(log, "the weights are not finite")
         tensors, facts = pack(self)
-        score = held_out_loss(self)
-        if score is not None:
+        score, by_metric = self.watch.score(), self.settings.stop_after > 0
+        if score is not None and not by_metric:
             log.write(event="held_out", step=self.step, held_out_loss=score, time=time.time())
         self._saved = checkpoint.save(
             self.out / CHECKPOINTS, self.step, tensors, facts,
-            keep=self.settings.keep, score=score, keep_best=self.settings.keep_best,
+            keep=self.settings.keep, score=score, keep_best=max(self.settings.keep_best, by_metric),
         )  # fmt: skip
 
     def _give_up(self, log: Log, what: str) -> None:

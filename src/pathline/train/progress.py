@@ -40,6 +40,11 @@ class Progress:
         (done, before), self._mark = self._mark, (self.done, now)
         return (self.done - done) / max(now - before, 1e-9)
 
+    def pause(self, seconds: float) -> None:
+        """``seconds`` since the last `speed` were not spent on steps."""
+        done, before = self._mark
+        self._mark = (done, before + seconds)
+
     def show(self, loss: float) -> None:
         """Say how it goes."""
         if self._bar is not None:

@@ -59,6 +59,8 @@ def _fits(value: Any, wanted: Any) -> bool:
         return value in get_args(wanted)
     if origin is tuple:
         items = get_args(wanted)
+        if items[-1] is Ellipsis:
+            return isinstance(value, tuple) and all(_fits(item, items[0]) for item in value)
         return isinstance(value, tuple) and len(value) == len(items) and all(map(_fits, value, items))
     if wanted in (int, float) and isinstance(value, bool):
         return False
@@ -68,6 +70,8 @@ def _fits(value: Any, wanted: Any) -> bool:
 def _spelled(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return " or ".join(map(repr, get_args(wanted)))
+    if get_origin(wanted) is tuple and get_args(wanted)[-1] is Ellipsis:
+        return f"a list of {get_args(wanted)[0].__name__}"
     if get_origin(wanted) in (typing.Union, types.UnionType):
         return " or ".join(_spelled(option) for option in get_args(wanted))
     return "None" if wanted is type(None) else str(wanted) if get_args(wanted) else wanted.__name__
