@@ -12,8 +12,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pathline.playground.coupled import NOISE
 from pathline.playground.exact import Play, backdrop, play, square, view
-from pathline.playground.settings import Setting, toy_points
+from pathline.playground.settings import Setting, toy_points, with_source
 
 FLOW = Path(__file__).parent.parent / "src" / "pathline" / "playground" / "flow.js"
 """The drawing code, which the playground uses too."""
@@ -55,7 +56,22 @@ def guided() -> dict[str, Any]:
     return _messages(plays, "guided", data=True)
 
 
-MOVING: dict[str, Callable[[], dict[str, Any]]] = {"eight": eight, "steps": steps, "ode_sde": ode_sde, "guided": guided}
+def couplings() -> dict[str, Any]:
+    """The same noise with independent pairs, with optimal pairs, and after one reflow."""
+    names = ("independent", "exact OT", "reflow")
+    settings = [Setting(particles=PARTICLES, solver="rk4", evaluations=64, coupling=name) for name in names]
+    points = with_source(toy_points("moons", 256), NOISE, settings)
+    plays = [(name, play(points, setting)) for name, setting in zip(names, settings, strict=True)]
+    return _messages(plays, "couplings", trails=True)
+
+
+MOVING: dict[str, Callable[[], dict[str, Any]]] = {
+    "eight": eight,
+    "steps": steps,
+    "ode_sde": ode_sde,
+    "guided": guided,
+    "couplings": couplings,
+}
 """Figures by the name that pages ask for."""
 
 

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 import pathline as pl
 from pathline.playground import UPLOAD_BYTES, explain, guard, measures, runs
+from pathline.playground.coupled import COUPLINGS, NOISE
 from pathline.playground.exact import FRAMES, backdrop, flow, play, square, summarise
 from pathline.playground.payload import pack, unpack
 from pathline.playground.settings import (
@@ -27,6 +29,7 @@ from pathline.playground.settings import (
     drawn_points,
     exact_field,
     toy_points,
+    with_source,
 )
 from pathline.playground.uploads import read_points
 
@@ -39,6 +42,10 @@ CASES = {
     "guided class": Setting(label=1, guidance=3.0, solver="rk4", prediction="data", **SMALL),
     "EDM, Karras": Setting(schedule="EDM", grid="Karras", solver="unipc", **SMALL),
     "adaptive": Setting(solver="dopri5", schedule="cosine", prediction="v", **SMALL),
+    "optimal pairs": Setting(coupling="exact OT", prediction="data", **SMALL),
+    "optimal pairs within a class": Setting(coupling="OT within class", label=1, guidance=2.0, **SMALL),
+    "entropic pairs": Setting(coupling="entropic OT", solver="ab2", **SMALL),
+    "reflow": Setting(coupling="reflow", solver="euler", **SMALL),
 }
 
 
@@ -50,9 +57,84 @@ def points() -> Points:
 @pytest.mark.parametrize("case", CASES)
 def test_the_printed_python_repeats_the_play(case: str, points: Points) -> None:
     setting = CASES[case]
+    points = with_source(points, NOISE, [setting])
     scope: dict = {}
     exec(explain.code(points, setting), scope)
     assert torch.equal(scope["solution"].x, play(points, setting).solution.x)
+
+
+@pytest.mark.parametrize("coupling", COUPLINGS)
+def test_the_printed_python_repeats_a_play_from_another_source(coupling: str, points: Points) -> None:
+    setting = Setting(coupling=coupling, **SMALL)
+    points = with_source(points, "8gaussians", [setting])
+    scope: dict = {}
+    exec(explain.code(points, setting), scope)
+    assert torch.equal(scope["solution"].x, play(points, setting).solution.x)
+    told = explain.equations(setting, "8gaussians")
+    assert "**Pairs**" in told
+    assert told.count("$$") % 2 == 0
+
+
+def test_optimal_pairs_and_reflow_straighten_the_ways_of_the_same_noise() -> None:
+    """T28, T32: independent pairs bend, optimal ones hardly, and after a reflow one step is nearly enough."""
+    names = ("independent", "exact OT", "reflow")
+    settings = [Setting(coupling=name, particles=200, evaluations=32) for name in names]
+    points = with_source(toy_points("moons", 128), NOISE, settings)
+    plays = {name: play(points, setting) for name, setting in zip(names, settings)}
+    for shown in plays.values():
+        assert torch.equal(shown.states[0], plays["independent"].states[0])
+    bends = {name: summarise(shown).bend for name, shown in plays.items()}
+    assert bends["independent"] > 0.3
+    assert bends["exact OT"] < 0.1 * bends["independent"]
+    assert bends["reflow"] < 0.1 * bends["independent"]
+    for name, shown in plays.items():  # one Euler step from the same noise
+        one = play(points, replace(shown.setting, solver="euler", evaluations=1)).solution.x
+        miss = (one - shown.solution.x).norm(dim=1).mean()
+        assert (miss > 1.0) == (name == "independent")
+
+
+def test_pairs_of_all_data_skew_the_source_of_a_class() -> None:
+    """T30: given a class, optimal pairs of all data are no flow of that class from the whole noise; those within classes are."""
+    distances = {}
+    for coupling in ("exact OT", "OT within class"):
+        setting = Setting(coupling=coupling, label=1, particles=500, evaluations=32)
+        distances[coupling] = summarise(play(with_source(toy_points("moons", 128), NOISE, [setting]), setting)).distance
+    assert distances["exact OT"] > 1.5 * distances["OT within class"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"solver": "euler_maruyama"}, "choose a solver of the ODE"),
+        ({"prediction": "score"}, "choose another prediction"),
+        ({"schedule": "EDM"}, "other than VE and EDM"),
+        ({"coupling": "reflow", "label": 0}, "choose all classes"),
+        ({"coupling": "class OT"}, "unknown coupling"),
+    ],
+    ids=["sde", "score", "wide", "reflow of a class", "name"],
+)
+def test_what_pairs_have_no_meaning_for_is_refused(change: dict, words: str, points: Points) -> None:
+    given = {"coupling": "exact OT", **SMALL, **change}
+    with pytest.raises(ValueError, match=words):
+        play(with_source(points, "8gaussians", []), Setting(**given))
+
+
+def test_couplings_need_as_many_points_as_are_paired_and_classes() -> None:
+    setting = Setting(coupling="exact OT", **SMALL)
+    with pytest.raises(ValueError, match="at most 512"):
+        play(with_source(toy_points("moons", 1024), NOISE, [setting]), setting)
+    with pytest.raises(ValueError, match="with_source"):
+        play(toy_points("moons", 64), setting)
+    plain = Points(name=DRAWN, x=torch.randn(32, 2, generator=torch.Generator().manual_seed(0)))
+    within = Setting(coupling="OT within class", **SMALL)
+    with pytest.raises(ValueError, match="no classes to pair within"):
+        play(with_source(plain, NOISE, [within]), within)
+
+
+def test_the_landscape_of_pairs_begins_at_their_source() -> None:
+    setting = Setting(coupling="exact OT", solver="rk4")
+    points = with_source(toy_points("moons", 64, std=0.4), NOISE, [setting])
+    assert measures.landscape(points, setting, steps=24, draws=32).error < 0.1
 
 
 def test_the_printed_python_repeats_drawn_points() -> None:

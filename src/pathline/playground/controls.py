@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from pathline.playground.coupled import COUPLINGS, INDEPENDENT
 from pathline.playground.settings import (
     GRIDS,
     MOST_PARTICLES,
@@ -32,13 +33,15 @@ class Controls:
     eta: gr.Dropdown
     schedule: gr.Dropdown
     prediction: gr.Dropdown
+    coupling: gr.Dropdown
     label: gr.Dropdown
     guidance: gr.Slider
 
     def all(self) -> list[Any]:
         """Every component."""
         return [
-            self.solver, self.evaluations, self.grid, self.eta, self.schedule, self.prediction, self.label, self.guidance,
+            self.solver, self.evaluations, self.grid, self.eta, self.schedule, self.prediction, self.coupling, self.label,
+            self.guidance,
         ]  # fmt: skip
 
 
@@ -55,13 +58,14 @@ def setting_controls(*, solver: str, evaluations: int = 64) -> Controls:
     with gr.Group():
         schedule = gr.Dropdown(list(SCHEDULES), value="linear", label="Schedule")
         prediction = gr.Dropdown(list(PREDICTIONS), value="velocity", label="The network predicts")
+        coupling = gr.Dropdown(list(COUPLINGS), value=INDEPENDENT, label="Coupling of source and data")
     with gr.Group():
         label = gr.Dropdown([EVERY_CLASS, "0", "1"], value=EVERY_CLASS, label="Class")
         guidance = gr.Slider(0, 8, value=1, step=0.25, label="Guidance w")
     solver_box.change(_eta_shown, solver_box, eta, show_progress="hidden", queue=False, api_visibility="private")
     return Controls(
-        solver=solver_box, evaluations=budget, grid=grid, eta=eta, schedule=schedule, prediction=prediction, label=label,
-        guidance=guidance,
+        solver=solver_box, evaluations=budget, grid=grid, eta=eta, schedule=schedule, prediction=prediction,
+        coupling=coupling, label=label, guidance=guidance,
     )  # fmt: skip
 
 
@@ -71,7 +75,7 @@ def read(values: "list[Any]", particles: Any, seed: Any) -> Setting:
     Raises:
         ValueError: something is empty, not a number, or out of its limits.
     """
-    solver, evaluations, grid, eta, schedule, prediction, label, guidance = values
+    solver, evaluations, grid, eta, schedule, prediction, coupling, label, guidance = values
     return Setting(
         solver=solver,
         evaluations=whole(evaluations, "evaluations"),
@@ -79,6 +83,7 @@ def read(values: "list[Any]", particles: Any, seed: Any) -> Setting:
         eta=str(eta),
         schedule=schedule,
         prediction=prediction,
+        coupling=coupling,
         label=None if label in (None, EVERY_CLASS) else whole(label, "the class"),
         guidance=real(1.0 if guidance is None else guidance, "the guidance scale w"),
         particles=whole(particles, "particles"),
@@ -126,7 +131,7 @@ def name_of(first: Setting, second: Setting) -> "tuple[str, str]":
     words: list[list[str]] = [[], []]
     for key, show in (
         ("solver", "{}"), ("evaluations", "{} evaluations"), ("grid", "{} grid"), ("eta", "η = {}"), ("schedule", "{}"),
-        ("prediction", "predicts {}"), ("label", "class {}"), ("guidance", "w = {:g}"),
+        ("prediction", "predicts {}"), ("coupling", "{}"), ("label", "class {}"), ("guidance", "w = {:g}"),
     ):  # fmt: skip
         pair = getattr(first, key), getattr(second, key)
         if key == "eta":

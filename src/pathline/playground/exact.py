@@ -17,7 +17,7 @@ from pathline.playground.settings import PREDICTIONS, Points, Setting, exact_fie
 from pathline.predictions import DATA, DISPLACEMENT, VELOCITY
 from pathline.solvers import Solution, solve
 from pathline.solvers.integrate import as_cond
-from pathline.testing.oracles import Empirical
+from pathline.testing.oracles import Oracle
 from pathline.viz.plane import raster
 from pathline.viz.style import PALETTE
 
@@ -32,7 +32,7 @@ class Play:
 
     points: Points
     setting: Setting
-    exact: Empirical
+    exact: Oracle
     field: BaseField
     """What the solver was given, before guidance."""
     solution: Solution
@@ -66,15 +66,19 @@ def play(points: Points, setting: Setting) -> Play:
     field = predicting(exact, setting)
     begin = time.perf_counter()
     draw = torch.Generator().manual_seed(setting.seed)
-    solution = solve(field, (setting.particles, 2), generator=draw, **setting.options())
+    if points.source is None:
+        solution = solve(field, (setting.particles, 2), generator=draw, **setting.options())
+    else:
+        solution = solve(field, points.source.draw(setting.particles, draw), **setting.options())
     return Play(
         points=points, setting=setting, exact=exact, field=field, solution=solution, seconds=time.perf_counter() - begin
     )
 
 
 def square(points: Points) -> tuple[float, float, float, float]:
-    """The box that shows the data and standard normal noise: (left, right, bottom, top)."""
-    half = max(3.2, 1.12 * float(points.x.abs().max()))
+    """The box that shows the data, and standard normal noise or the source: (left, right, bottom, top)."""
+    ends = points.x if points.source is None else torch.cat([points.x, points.source.x])
+    half = max(3.2, 1.12 * float(ends.abs().max()))
     return -half, half, -half, half
 
 

@@ -17,8 +17,9 @@ from pathline.playground.controls import (
     setting_controls,
     whole,
 )
+from pathline.playground.coupled import NOISE
 from pathline.playground.parts import canvas, markdown, picture, telling
-from pathline.playground.settings import MOST_POINTS, Points, Setting, drawn_points, toy_points
+from pathline.playground.settings import MOST_POINTS, Points, Setting, drawn_points, toy_points, with_source
 from pathline.playground.uploads import KINDS, read_points
 from pathline.viz import error_curve
 
@@ -44,6 +45,7 @@ def exact_tab(page: gr.Blocks) -> None:
         with gr.Column(scale=1, min_width=270, elem_classes="narrow"):
             with gr.Group():
                 name = gr.Dropdown([*TOYS, DRAW, FILE], value="moons", label="Data")
+                begin = gr.Dropdown([NOISE, *TOYS], value=NOISE, label="Source", elem_id="source")
                 file = gr.File(label=f"Points: {', '.join(KINDS)}", file_types=list(KINDS), visible=False, height=120)
                 count = gr.Slider(32, MOST_POINTS, value=512, step=16, label="Data points")
                 std = gr.Slider(0.02, 1.0, value=0.1, step=0.01, label="Width of a data point")
@@ -87,7 +89,7 @@ def exact_tab(page: gr.Blocks) -> None:
     shown.drawn(_remember, None, drawn, **quiet)
     for changed in (name.input, file.change, shown.drawn):
         changed(_classes, source, [first.label, second.label], trigger_mode="always_last", **quiet)
-    inputs = [*source, particles, seed, double, *first.all(), *second.all()]
+    inputs = [*source, begin, particles, seed, double, *first.all(), *second.all()]
     working = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 4}
     runs: list[Any] = [
         play.click(telling(_play), inputs, [shown, summary, told, python, last], show_progress_on=summary, **working),
@@ -118,11 +120,12 @@ def _points(name: str, count: Any, std: Any, file: Any, drawn: Any) -> Points:
 def _play(*values: Any) -> "Iterator[Any]":
     """Particles first, then what stands behind them and what they cost."""
     points = _points(*values[:5])
-    particles, seed, double = values[5:8]
-    width = (len(values) - 8) // 2
-    settings = [read(list(values[8 : 8 + width]), particles, seed)]
+    begin, particles, seed, double = values[5:9]
+    width = (len(values) - 9) // 2
+    settings = [read(list(values[9 : 9 + width]), particles, seed)]
     if double:
-        settings.append(read(list(values[8 + width :]), particles, seed))
+        settings.append(read(list(values[9 + width :]), particles, seed))
+    points = with_source(points, begin or NOISE, settings)
     titles = name_of(*settings) if double else ("",)
     tag = str(next(_ids))
     plays = []
@@ -132,7 +135,7 @@ def _play(*values: Any) -> "Iterator[Any]":
     yield (
         exact.flow(plays, tag),
         same,
-        explain.equations(settings[0]),
+        explain.equations(settings[0], begin or NOISE),
         explain.code(points, settings[0]),
         Last(points=points, setting=settings[0]),
     )

@@ -2,6 +2,8 @@
 
 import torch
 
+from pathline.playground import coupled
+from pathline.playground.coupled import COUPLINGS, INDEPENDENT, NOISE, REFLOWED
 from pathline.playground.settings import DRAWN, GRIDS, PREDICTIONS, SCHEDULES, WITH_ETA, Points, Setting
 from pathline.predictions import VELOCITY, conversion
 from pathline.schedules import Coefs
@@ -25,6 +27,11 @@ ROWS = {
     "v": r"v = \alpha_t\,E - \sigma_t\,D",
     "displacement": r"d = D - E = \mathbb E[x_1 - x_0 \mid x_t]",
 }
+PAIRED = (
+    r"$$\mathbb E[x_1 - x_0 \mid x_t] = \sum_i \operatorname{softmax}_i\!\Big(\!-\frac{|x_t - \alpha_t b_i - \sigma_t a_i|^2}"
+    r"{2 (\alpha_t^2 s_1^2 + \sigma_t^2 s_0^2)}\Big)\,(\dots)_i \tag{T9}$$"
+)
+"""The posterior over pairs (a_i, b_i) whose ends are smoothed by s_0 and s_1."""
 STEPS = {
     "euler": r"x_{t+h} = x_t + h\,u_t(x_t) \tag{T4, order 1}",
     "heun": r"\hat x = x_t + h\,u_t(x_t),\quad x_{t+h} = x_t + \tfrac h2\big(u_t(x_t) + u_{t+h}(\hat x)\big) \tag{T4, order 2}",
@@ -34,7 +41,7 @@ STEPS = {
 }
 
 
-def equations(setting: Setting) -> str:
+def equations(setting: Setting, source: str = NOISE) -> str:
     """Markdown: the path, what moves a particle, what the network predicts, the step of the solver, the guidance."""
     solver = setting.make_solver()
     moves = r"\frac{dx_t}{dt} = u_t(x_t) \tag{T1, T9}"
@@ -46,6 +53,8 @@ def equations(setting: Setting) -> str:
         "**The network predicts** " + setting.prediction, rf"$${ROWS[setting.prediction]} \tag{{T16, T17}}$$", singular(setting),
         f"**One step of** `{setting.solver}`",
     ]  # fmt: skip
+    if setting.coupling != INDEPENDENT or source != NOISE:
+        lines[3:3] = ["**Pairs**", f"{source} to data, {COUPLINGS[setting.coupling].told}.", PAIRED]
     if setting.solver in STEPS:
         lines.append(f"$${STEPS[setting.solver]}$$")
     else:
@@ -110,17 +119,17 @@ def factor(setting: Setting, t: float) -> float:
 def code(points: Points, setting: Setting) -> str:
     """Python that repeats the play: the same noise, the same particles."""
     schedule, (name, prediction) = SCHEDULES[setting.schedule][0], PREDICTIONS[setting.prediction]
-    labelled = points.y is not None
+    labelled = points.y is not None and setting.coupling != REFLOWED
     lines = ["import torch, pathline as pl", ""]
     if points.name == DRAWN:
         lines.append(f"x = torch.tensor({[[round(v, 2) for v in row] for row in points.x.tolist()]})")
-        labels = f", torch.tensor({points.y.tolist()})" if points.y is not None else ""
-        data = f"x, path{labels}"
+        lines += [] if points.y is None else [f"y = torch.tensor({points.y.tolist()})"]
+        data, labels = "x", "y"
     else:
         lines.append(f'data = pl.data.toy("{points.name}", n={len(points.x)}, seed={points.seed})')
-        data = "data.x, path, data.y" if labelled else "data.x, path"
+        data, labels = "data.x", "data.y"
     lines.append(f"path = pl.AffinePath({schedule})")
-    lines.append(f"field = pl.testing.oracles.empirical({data}, std={points.std:g})")
+    lines += coupled.code(points, setting.coupling, data, "" if points.y is None else labels)
     if prediction is not VELOCITY:
         condition, given = (", y=None", ", y=y") if labelled else ("", "")
         lines[-1] = lines[-1].replace("field = ", "exact = ")
@@ -133,8 +142,12 @@ def code(points: Points, setting: Setting) -> str:
     more.append("" if setting.guidance == 1.0 else f"guidance={setting.guidance:g}")
     more.append("" if setting.label is None else f"y={setting.label}")
     options = ", ".join([f"solver={solver}", budget, *(word for word in more if word)])
-    draw = f"generator=torch.Generator().manual_seed({setting.seed})"
-    lines.append(f"solution = pl.solve(field, ({setting.particles}, 2), {options}, {draw})")
+    draw = f"torch.Generator().manual_seed({setting.seed})"
+    if points.source is None:
+        lines.append(f"solution = pl.solve(field, ({setting.particles}, 2), {options}, generator={draw})")
+    else:
+        lines += [f"draw = {draw}", f"x_0 = {coupled.draw_code(points.source, setting.particles)}"]
+        lines.append(f"solution = pl.solve(field, x_0, {options})")
     return "\n".join(lines) + "\n"
 
 

@@ -42,7 +42,9 @@ def error_series(points: Points, setting: Setting, solvers: Sequence[str]) -> "I
     setting = replace(setting, particles=PARTICLES, evaluations=max(BUDGETS))
     exact = exact_field(points, setting)
     field = guide(predicting(exact, setting), None if setting.guidance == 1.0 else setting.guidance)
-    x_0 = torch.randn(PARTICLES, 2, generator=torch.Generator().manual_seed(setting.seed))
+    draw = torch.Generator().manual_seed(setting.seed)
+    source = points.source
+    x_0 = torch.randn(PARTICLES, 2, generator=draw) if source is None else source.draw(PARTICLES, draw)
     cond = as_cond({} if setting.label is None else {"y": setting.label}, PARTICLES, torch.device("cpu"))
     law = GRIDS[setting.grid][1](setting.path.schedule)
     found: dict[str, dict[float, float]] = {}
@@ -87,7 +89,8 @@ def landscape(points: Points, setting: Setting, steps: int = 24, draws: int = 12
     spots = torch.cat([places, exact.sample(draws, 1.0, torch.Generator().manual_seed(setting.seed), **cond)])
     law = GRIDS[setting.grid][1](setting.path.schedule)
     budget: dict[str, Any] = {} if SOLVERS[solver].adaptive else {"steps": steps, "grid": law}
-    flow = log_prob(predicting(exact, setting), spots, solver=solver, **budget, **cond).double()
+    begin = {} if points.source is None else {"source": lambda x: exact.log_prob(x, 0.0, **cond)}
+    flow = log_prob(predicting(exact, setting), spots, solver=solver, **begin, **budget, **cond).double()
     true = exact.log_prob(spots, 1.0, **cond).double()
     return Landscape(
         exact=true[: len(places)].reshape(SIDE, SIDE).numpy(),

@@ -1,7 +1,7 @@
 """What can be chosen in the playground, its limits, and the objects that a choice stands for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,11 +12,22 @@ from pathline._errors import lookup
 from pathline.data.toys import TOYS, toy
 from pathline.field import BaseField, Field
 from pathline.paths import AffinePath
+from pathline.playground.coupled import (
+    COUPLINGS,
+    INDEPENDENT,
+    REFLOWED,
+    Cloud,
+    components,
+    make_cloud,
+    needs_points,
+    paired_field,
+)
+from pathline.playground.coupled import NOISE as NOISE_SOURCE
 from pathline.predictions import DATA, DISPLACEMENT, NOISE, SCORE, VELOCITY, Prediction, V
 from pathline.schedules import DDPM, EDM, VE, VP, Cosine, Linear, Polynomial, Schedule, Trig
 from pathline.solvers import SOLVERS, EulerMaruyama, Solver, StochasticHeun
 from pathline.solvers.sde import ETAS
-from pathline.testing.oracles import Empirical, empirical
+from pathline.testing.oracles import Oracle
 from pathline.times import TimeLaw
 
 MOST_PARTICLES, MOST_POINTS, MOST_EVALUATIONS, MOST_WORK = 5_000, 2_000, 512, 400_000_000
@@ -66,13 +77,17 @@ WITH_ETA: dict[str, tuple[str, Callable[..., Solver]]] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Points:
-    """The data: ``x`` (N, 2), each smoothed to a Gaussian of standard deviation ``std``, and their classes."""
+    """The data: ``x`` (N, 2), each smoothed to a Gaussian of standard deviation ``std``, and their classes.
+
+    Particles start as Gaussian noise, or from the ``source``.
+    """
 
     name: str
     x: Tensor
     y: Tensor | None = None
     std: float = 0.1
     seed: int = 0
+    source: Cloud | None = None
 
     def __post_init__(self) -> None:
         if self.x.ndim != 2 or self.x.shape[1] != 2 or not 2 <= len(self.x) <= MOST_POINTS:
@@ -97,6 +112,13 @@ def toy_points(name: str, n: int = 512, *, std: float = 0.1, seed: int = 0) -> P
     return Points(name=name, x=drawn.x, y=drawn.y, std=std, seed=seed)
 
 
+def with_source(points: Points, name: str, settings: "Sequence[Setting]") -> Points:
+    """``points`` with the source ``name``; noise stays Gaussian unless one of ``settings`` pairs its points."""
+    if name == NOISE_SOURCE and not any(needs_points(s.coupling) for s in settings):
+        return points
+    return replace(points, source=make_cloud(name, len(points.x)))
+
+
 def drawn_points(x: Any, y: Any = None, *, std: float = 0.1) -> Points:
     """Points that somebody drew or uploaded, to two decimals, so that printed code repeats them exactly."""
     points = torch.as_tensor(x, dtype=torch.float32).reshape(-1, 2)
@@ -116,6 +138,7 @@ class Setting:
     evaluations: int = 64
     grid: str = "uniform"
     eta: str = "sigma"
+    coupling: str = INDEPENDENT
     guidance: float = 1.0
     label: int | None = None
     particles: int = 2_000
@@ -124,7 +147,7 @@ class Setting:
     def __post_init__(self) -> None:
         for kind, name, known in (
             ("schedule", self.schedule, SCHEDULES), ("prediction", self.prediction, PREDICTIONS),
-            ("solver", self.solver, SOLVERS), ("grid", self.grid, GRIDS),
+            ("solver", self.solver, SOLVERS), ("grid", self.grid, GRIDS), ("coupling", self.coupling, COUPLINGS),
         ):  # fmt: skip
             lookup(kind, name, known)
         for kind, value, most in (
@@ -176,21 +199,44 @@ class Setting:
         return {"solver": self.make_solver(), **budget, "grid": grid, **guidance, **condition}
 
 
-def exact_field(points: Points, setting: Setting) -> Empirical:
-    """The exact field of the data under the setting's schedule."""
+def exact_field(points: Points, setting: Setting) -> Oracle:
+    """The exact field of the data, their source and the coupling under the setting's schedule."""
     if setting.label is not None and setting.label not in points.classes:
         known = ", ".join(map(str, points.classes)) or "none: these data have no classes"
         raise ValueError(f"the data have no class {setting.label}; known: {known}")
-    work = setting.particles * len(points.x) * setting.evaluations * (1 if setting.guidance == 1.0 else 2)
+    check_coupling(points, setting)
+    count = components(points, setting.coupling)
+    work = setting.particles * count * setting.evaluations * (1 if setting.guidance == 1.0 else 2)
     if work > MOST_WORK:
         raise ValueError(
-            f"{setting.particles:,} particles x {len(points.x):,} points x {setting.evaluations} evaluations are more work "
-            f"than one play may take ({MOST_WORK:,}): lower one of them"
+            f"{setting.particles:,} particles x {count:,} Gaussians x {setting.evaluations} evaluations are more work "
+            f"than one play may take ({MOST_WORK:,}): lower one of them, or the data points"
         )
-    return empirical(points.x, setting.path, points.y, std=points.std)
+    return paired_field(points, setting.coupling, setting.path)
 
 
-def predicting(exact: Empirical, setting: Setting) -> BaseField:
+def check_coupling(points: Points, setting: Setting) -> None:
+    """Refuses what has no meaning with pairs: what reads a Gaussian source, and classes of a reflow."""
+    if points.source is None and needs_points(setting.coupling):
+        raise ValueError(
+            f"the coupling {setting.coupling!r} pairs points of the source: give the points one, with_source"
+        )
+    if points.source is None and setting.coupling == INDEPENDENT:
+        return
+    if setting.coupling == REFLOWED and setting.label is not None:
+        raise ValueError("reflow is shown for the data as a whole: choose all classes")
+    if SOLVERS[setting.solver].stochastic:
+        raise ValueError(
+            f"{setting.solver} draws noise in step with that of a Gaussian source, which pairs do not have: choose a solver "
+            "of the ODE"
+        )
+    if PREDICTIONS[setting.prediction][1] is SCORE:
+        raise ValueError(
+            "from the score nothing else can be read where the source is not Gaussian: choose another prediction"
+        )
+
+
+def predicting(exact: Oracle, setting: Setting) -> BaseField:
     """A perfect network that predicts what the setting says, so that solvers read everything else from that."""
     prediction = PREDICTIONS[setting.prediction][1]
     if prediction is VELOCITY:

@@ -23,6 +23,7 @@ from pathline.testing.oracles.mixture import (
     gaussian_mixture,
 )
 from pathline.testing.oracles.observed import moments, observed
+from pathline.testing.oracles.pairs import PairedPoints, pairs
 from pathline.testing.oracles.product import Product, product
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "JointGaussians",
     "Mixture",
     "Oracle",
+    "PairedPoints",
     "Product",
     "eight_gaussians",
     "empirical",
@@ -44,5 +46,6 @@ __all__ = [
     "moments",
     "observed",
     "mixture_bridge",
+    "pairs",
     "product",
 ]
