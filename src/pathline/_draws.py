@@ -36,7 +36,9 @@ class Draws:
                 f"this part of the batch has {self._rows.stop - self._rows.start} rows, {n} were asked for"
             )
         if self._next == len(self._kept):
-            self._kept.append(draw(self.total)[self.mine].clone())
+            whole = draw(self.total)
+            own = whole[self.mine]
+            self._kept.append(own if len(own) == self.total else own.clone())  # let go of the rest
         self._next += 1
         return self._kept[self._next - 1][self._rows]
 
@@ -57,6 +59,14 @@ def rand(
         own = generator.generator
         return generator.take(n, lambda total: torch.rand(total, generator=own, device=device, dtype=dtype))
     return torch.rand(n, generator=generator, device=device, dtype=dtype)
+
+
+def rand_like(x: Tensor, generator: Randomness = None) -> Tensor:
+    """Numbers from U(0, 1) in the shape of ``x`` (B, ...)."""
+    if isinstance(generator, Draws):
+        own = generator.generator
+        return generator.take(len(x), lambda total: x.new_empty(total, *x.shape[1:]).uniform_(generator=own))
+    return torch.empty_like(x).uniform_(generator=generator)
 
 
 def normal_like(x: Tensor, generator: Randomness = None) -> Tensor:

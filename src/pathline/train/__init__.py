@@ -13,11 +13,12 @@ from pathline.train.checkpoint import CheckpointError
 from pathline.train.config import Sampling, Settings, TrainConfig
 from pathline.train.ema import EMA
 from pathline.train.lock import LockedError
-from pathline.train.loop import DivergedError, Trainer, fit
+from pathline.train.loop import Trainer, fit
 from pathline.train.optimizers import OPTIMIZERS
 from pathline.train.recipes import RECIPES
 from pathline.train.reflow import Reflowed, reflow, straightness
 from pathline.train.run import Run
+from pathline.train.saving import DivergedError
 from pathline.train.signals import Interrupted
 
 __all__ = [

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from pathline._errors import nearest
 from pathline.train import checkpoint
 from pathline.train.ema import EMA, Law, Power, make_law, make_laws
+from pathline.train.parallel import whole_state
+from pathline.train.processes import Processes
 
 SNAPSHOTS = "averages"
 DEFAULT = (Power(0.05), Power(0.1))
@@ -41,17 +43,21 @@ class Averages:
         for name, state in self.states().items():
             checkpoint.copy_state(state, found.tensors[name], found.path / f"{name}.safetensors")
 
-    def store(self, out: Path, k: int) -> None:
-        """Write the power averages of step ``k`` below the run folder, if a snapshot is due."""
+    def store(self, out: Path, k: int, processes: "Processes | None" = None) -> None:
+        """Write the power averages of step ``k`` below the run folder, if a snapshot is due: the first process does."""
         if not self.snapshots or k % self.snapshots:
             return
+        processes = Processes(torch.device("cpu")) if processes is None else processes
         powers = [average for average in self.all if isinstance(average.law, Power)]
-        states = {PREFIX + average.law.label: average.net.state_dict() for average in powers}
+        states = {
+            PREFIX + average.law.label: whole_state(average.net.state_dict(), keep=processes.first)
+            for average in powers
+        }
         facts = {
             "sigma_rels": [average.law.sigma_rel for average in powers if isinstance(average.law, Power)],
             "buffers": [name for name, _ in powers[0].net.named_buffers()],
         }
-        checkpoint.save(out / SNAPSHOTS, k, states, facts, keep=None)
+        processes.once(lambda: checkpoint.save(out / SNAPSHOTS, k, states, facts, keep=None) and None)
 
 
 def overlap(t_a: Tensor, gamma_a: Tensor, t_b: Tensor, gamma_b: Tensor) -> Tensor:

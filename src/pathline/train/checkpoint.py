@@ -24,6 +24,7 @@ from pathline.train.disk import discard as _discard
 from pathline.train.disk import separate as _separate
 from pathline.train.disk import sweep as _sweep
 from pathline.train.disk import sync as _sync
+from pathline.train.parallel import like
 
 FORMAT = "pathline-checkpoint"
 VERSION = 1
@@ -224,7 +225,7 @@ def copy_state(target: Mapping[str, Tensor], saved: Mapping[str, Tensor], file: 
             )
     with torch.no_grad():
         for name, value in target.items():
-            value.copy_(saved[name])
+            value.copy_(like(value, saved[name]))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathline.train.names import CHECKPOINTS, LOG, PAIRS, PRODUCTS
 
 FREE = (
     "out", "steps", "checkpoint_every", "keep", "keep_best", "skip_limit", "sampling", "cpu",
+    "accumulate", "shard", "recompute", "compile", "channels_last",
     "eval_every", "stop_after", "stop_on", "track",
 )  # fmt: skip
 """Settings that a resumed run may change; any other would make it another run."""

@@ -27,7 +27,9 @@ class Settings:
     steps: int = 10_000
     """Optimiser steps."""
     batch_size: int = 256
-    """Samples per step."""
+    """Samples per step, over all processes."""
+    accumulate: int = 1
+    """Pieces in which a process works on its samples of a step: the same step in less memory."""
     optimizer: str = "adamw"
     """An optimiser of pathline.train.OPTIMIZERS: adamw, adam, muon, schedule_free, sgd."""
     lr: float = 1e-3
@@ -59,7 +61,15 @@ class Settings:
     time_bins: int = 10
     """Intervals of t for which the log tells the loss; 0 for none."""
     precision: Precision = "no"
-    """Mixed precision by accelerate."""
+    """Mixed precision."""
+    shard: bool = False
+    """Divide weights, gradients and optimiser over the processes (FSDP2), for nets that do not fit into one."""
+    recompute: bool = False
+    """Forget what a block computes and do it again in the backward pass: less memory for a third more time."""
+    compile: bool = False
+    """Hand the net to torch.compile, which needs a C++ compiler, or Triton on a GPU."""
+    channels_last: bool = False
+    """Lay images out pixel by pixel, which suits convolutions."""
     cpu: bool = False
     """Stay on the CPU although there is an accelerator."""
     seed: int = 0
@@ -89,7 +99,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep", "ema_every", "skip_limit"):
+        for name in (
+            "steps",
+            "batch_size",
+            "log_every",
+            "checkpoint_every",
+            "keep",
+            "ema_every",
+            "skip_limit",
+            "accumulate",
+        ):
             need(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "clip"):
             value = getattr(self, name)

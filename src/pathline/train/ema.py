@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from pathline.train.parallel import mine
 from pathline.train.spec import build, split_spec
 
 
@@ -107,12 +108,19 @@ class EMA:
         self.law: Law = law if isinstance(law, Exponential | Power) else Exponential(law)
         self.every = every
         self.net = copy.deepcopy(net).requires_grad_(False).eval()
-        self._pairs = matching(self.net, net, floating=True)
-        self._copies = matching(self.net, net, floating=False)
+        self._of = net
 
     def decay_at(self, k: int) -> float:
         """d of the step ``k``, a multiple of ``every``."""
         return self.law.kept(k - self.every, k)
+
+    @cached_property
+    def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
+        return matching(self.net, self._of, floating=True)  # late: the nets may be sharded after the copy is made
+
+    @cached_property
+    def _copies(self) -> tuple[list[Tensor], list[Tensor]]:
+        return matching(self.net, self._of, floating=False)
 
     @torch.no_grad()
     def update(self, k: int) -> None:
@@ -126,11 +134,11 @@ class EMA:
 
 
 def matching(average: nn.Module, net: nn.Module, *, floating: bool) -> tuple[list[Tensor], list[Tensor]]:
-    """Trained floating parameters of both modules, or all the rest of their state."""
+    """Trained floating parameters of both modules, or all the rest of their state; of sharded ones, the shards."""
     ours, theirs = average.state_dict(keep_vars=True), net.state_dict(keep_vars=True)
     chosen = [
         name
         for name, value in theirs.items()
         if (isinstance(value, nn.Parameter) and value.is_floating_point()) == floating
     ]
-    return [ours[name].detach() for name in chosen], [theirs[name].detach() for name in chosen]
+    return [mine(ours[name].detach()) for name in chosen], [mine(theirs[name].detach()) for name in chosen]

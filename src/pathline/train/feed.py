@@ -18,25 +18,27 @@ Batch = tuple[Tensor, Tensor | None]
 
 
 def batches_of(
-    data: Data, standardizer: Standardizer, batch_size: int, seed: int, device: torch.device
-) -> "Batches | LazyBatches | StreamBatches":
-    """The batches of ``data``, standardised and on ``device``: ``batches(step)`` is (x_1, y)."""
+    data: Data, standardizer: Standardizer, batch_size: int, seed: int, device: torch.device,
+    part: "slice | None" = None,
+) -> "Batches | LazyBatches | StreamBatches":  # fmt: skip
+    """The batches of ``data``, or that ``part`` of each, standardised and on ``device``: ``batches(step)`` is (x_1, y)."""
     if isinstance(data, Dataset):
         x = standardizer.transform(data.x).to(device)
-        return Batches(x, None if data.y is None else data.y.to(device), batch_size, seed)
+        return Batches(x, None if data.y is None else data.y.to(device), batch_size, seed, part)
     if isinstance(data, LazyDataset):
-        return LazyBatches(data, standardizer, batch_size, seed, device)
-    return StreamBatches(data, standardizer, batch_size, seed, device)
+        return LazyBatches(data, standardizer, batch_size, seed, device, part)
+    return StreamBatches(data, standardizer, batch_size, seed, device, part)
 
 
 class LazyBatches:
     """Batches in the `Order` of the seed, read from files while the steps before them run."""
 
     def __init__(
-        self, data: LazyDataset, standardizer: Standardizer, batch_size: int, seed: int, device: torch.device
-    ) -> None:
+        self, data: LazyDataset, standardizer: Standardizer, batch_size: int, seed: int, device: torch.device,
+        part: "slice | None" = None,
+    ) -> None:  # fmt: skip
         self.data, self.seed = data, seed
-        self.indices = Order(len(data), batch_size, seed).indices
+        self.indices = Order(len(data), batch_size, seed, part).indices
         self._standardizer, self._device = standardizer, device
         self._pool: ThreadPoolExecutor | None = None
         self._ready: dict[int, Future[Batch]] = {}
@@ -66,13 +68,15 @@ class StreamBatches:
     """Batches of a stream; epoch e is shuffled by (seed, e).
 
     A step depends on seed and number alone, so a resumed run sees the same samples; it reads the stream up to its
-    place to get there.
+    place to get there. One that wants a ``part`` of each batch reads all of the stream too.
     """
 
     def __init__(
-        self, data: StreamDataset, standardizer: Standardizer, batch_size: int, seed: int, device: torch.device
-    ) -> None:
+        self, data: StreamDataset, standardizer: Standardizer, batch_size: int, seed: int, device: torch.device,
+        part: "slice | None" = None,
+    ) -> None:  # fmt: skip
         self.data, self.batch_size, self.seed = data, batch_size, seed
+        self._part = slice(None) if part is None else part
         self._standardizer, self._device = standardizer, device
         self._next, self._samples = 0, self._endless()
 
@@ -82,7 +86,7 @@ class StreamBatches:
             self._samples = self._endless()
             for _ in range(step * self.batch_size):
                 next(self._samples)
-        found = [next(self._samples) for _ in range(self.batch_size)]
+        found = [next(self._samples) for _ in range(self.batch_size)][self._part]
         self._next = step + 1
         x = torch.stack([sample for sample, _ in found])
         if not bool(x.isfinite().all()):

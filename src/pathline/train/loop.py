@@ -13,7 +13,6 @@ from torch.utils.data import Dataset as TorchDataset
 
 from pathline.data import Data
 from pathline.objectives import BridgeMatching, Matching
-from pathline.train import checkpoint
 from pathline.train.assemble import (
     as_dataset,
     cell_of,
@@ -24,37 +23,28 @@ from pathline.train.assemble import (
     sampling_arguments,
     standardizer_of,
 )
-from pathline.train.averages import Averages
 from pathline.train.bins import TimeBins
-from pathline.train.checks import (
-    check_first_batch,
-    check_folder,
-    clear_run,
-    make_folder,
-    own_randomness,
-    refuse_changes,
-)
+from pathline.train.checks import clear_run, make_folder, own_randomness
 from pathline.train.config import Settings, TrainConfig, plain, write_yaml
 from pathline.train.generated import Generated, load_generated
 from pathline.train.lock import Lock
 from pathline.train.log import Log
-from pathline.train.names import CHECKPOINTS, CONFIG, LOG
-from pathline.train.optim import Stepper, make_ema, rate_at
+from pathline.train.names import CONFIG, LOG
+from pathline.train.optim import rate_at
 from pathline.train.order import derive_seed
 from pathline.train.pairing import Ahead, Plain
+from pathline.train.processes import AskedToStop, Processes, job
 from pathline.train.progress import Progress
 from pathline.train.run import Run
-from pathline.train.setup import Feed, accelerator_of, begin_from, settings_of, uncoupled
+from pathline.train.saving import claim, give_up, reload, save
+from pathline.train.setup import Feed, begin_from, settings_of, uncoupled
+from pathline.train.share import Share
 from pathline.train.signals import Interrupted, StopRequest
 from pathline.train.source import prepare_source
-from pathline.train.state import pack, restore
-from pathline.train.told import describe_data, settings_told
+from pathline.train.told import describe_data
 from pathline.train.trackers import Trackers
 from pathline.train.watch import Watch
-
-
-class DivergedError(RuntimeError):
-    """The loss or the weights stopped being finite; the last good checkpoint is kept."""
+from pathline.train.weights import Weights
 
 
 def fit(config: TrainConfig, *, resume: bool = False, overwrite: bool = False, progress: bool = True) -> Run:
@@ -123,14 +113,16 @@ class Trainer:
         **options: Any,
     ) -> None:
         self.settings = settings_of(settings, options)
-        self.resume, self.overwrite, self.progress = resume, overwrite, progress
         if not isinstance(net, nn.Module) or not any(p.requires_grad for p in net.parameters()):
             raise TypeError(f"net must be a torch.nn.Module with weights to train, got {type(net).__name__}")
         if not callable(objective):
             raise TypeError(f"objective must be callable, such as pl.Matching(...), got {objective!r}")
         self.objective, self.data = objective, as_dataset(data)
         self.out = Path(self.settings.out or f"runs/{self.data.name}")
-        check_folder(self.out, resume=resume, overwrite=overwrite)
+        self.processes = Processes.joined(cpu=self.settings.cpu)
+        told = self.processes.once(lambda: claim(self.out, resume=resume, overwrite=overwrite))
+        self.resume, self.overwrite, self.progress = told["resume"], told["overwrite"], progress
+        self.processes.same("the data", self.data.fingerprint)
         self.parts = prepare(self.data, self.settings)
         if paired and source is None:
             raise ValueError("paired needs a source: row i of it belongs to row i of the data")
@@ -138,28 +130,25 @@ class Trainer:
         self.origin = None
         if self.source is not None:
             self.origin = prepare_source(self.source, self.data, self.settings, paired=paired, fit=standardizer_of)
-        accelerator = accelerator_of(self.settings)
-        device = accelerator.device
-        self.feed = Feed(self.parts, self.origin, objective, self.settings, device, pairs)
-        self.net = net.to(device)
-        check_first_batch(self.net, uncoupled(objective), self.feed.first(4), self.data.num_classes)
-        self.stepper = Stepper(self.net, self.settings, device)
-        self.ema = make_ema(self.net, self.settings, self.stepper)
-        self.averages = Averages(
-            self.net, self.settings.ema_also, every=self.settings.ema_every, snapshots=self.settings.ema_snapshots
+        device = self.processes.device
+        self.feed = Feed(self.parts, self.origin, objective, self.settings, self.processes, pairs)
+        self.net = net
+        self.weights = Weights(
+            net, uncoupled(objective), self.feed.first(4), self.data.num_classes, self.settings, self.processes
         )
+        self.stepper, self.ema, self.averages = self.weights.stepper, self.weights.ema, self.weights.averages
         self.bins = TimeBins(self.settings.time_bins, device)
-        self._wrapped = accelerator.prepare(self.net)
-        self.generator = torch.Generator(device).manual_seed(derive_seed(self.settings.seed, "noise"))
-        self.cell = cell_of(self.parts.standardizer, self.data.levels, device) if self.settings.dequantize else None
-        """Width of a level in standardised units."""
+        cell = cell_of(self.parts.standardizer, self.data.levels, device) if self.settings.dequantize else None
+        self.share = Share(self.settings, self.processes, self.stepper, self.bins, objective, cell)
+        self.generator = self.share.generator
         self.loss_sum = torch.zeros((), device=device)
         """Sum of the losses since the last line of the log."""
         self.skipped = 0
         """Steps that were skipped for their gradients, up to the last line of the log."""
         self.step = 0
         """Steps done."""
-        self._saved: Path | None = None
+        self.saved: Path | None = None
+        """The checkpoint of the newest step that has one."""
         self.watch = Watch(self)
         """What evaluates while training."""
 
@@ -174,25 +163,27 @@ class Trainer:
         if not 0 < last <= self.settings.steps:
             raise ValueError(f"until must lie in 1 … {self.settings.steps} (steps), got {until}")
         with ExitStack() as stack:
-            stack.enter_context(own_randomness(derive_seed(self.settings.seed, "net")))
-            make_folder(self.out)
-            stack.enter_context(Lock(self.out))
+            first, show = self.processes.first, self.progress and self.processes.first
+            own = () if first else (self.processes.rank,)
+            stack.enter_context(own_randomness(derive_seed(self.settings.seed, "net", *own)))
+            self.processes.once(lambda: self._take_folder(stack))
             if self.resume or self.step:
                 self._reload()
-            elif self.overwrite:
-                clear_run(self.out)
-            write_yaml(self.out / CONFIG, plain(self.settings))
-            trackers = Trackers(self.settings.track, self.out, plain(self.settings), self.step)
+            self.gather()
+            track = self.settings.track if first else ()
+            self.processes.once(lambda: write_yaml(self.out / CONFIG, plain(self.settings)))
+            trackers = Trackers(track, self.out, plain(self.settings), self.step)
             self.watch.open(stack.enter_context(closing(trackers)))
-            log = stack.enter_context(closing(Log(self.out / LOG, trackers.record)))
-            log.write(event="resume" if self.step else "start", step=self.step, time=time.time(), until=last)
-            feed = stack.enter_context(closing(self.feed.open(self.out, progress=self.progress)))
-            bar = stack.enter_context(Progress(self.step, last, enabled=self.progress))
-            stop = stack.enter_context(StopRequest())
+            log = stack.enter_context(closing(Log(self.out / LOG if first else None, trackers.record)))
+            begun = {"step": self.step, "time": time.time(), "until": last}
+            log.write(event="resume" if self.step else "start", **begun, **({"job": job()} if job() else {}))
+            feed = stack.enter_context(closing(self.feed.open(self.out, progress=show)))
+            bar = stack.enter_context(Progress(self.step, last, enabled=show))
+            stop = AskedToStop(stack.enter_context(StopRequest()), self.processes)
             self._train(last, log, bar, stop, feed)
         if stop.number:
             raise Interrupted(
-                f"stopped at step {self.step} of {self.settings.steps}; saved {self._saved}; "
+                f"stopped at step {self.step} of {self.settings.steps}; saved {self.saved}; "
                 f"go on with: pathline train --out {self.out} --resume",
                 stop.number,
             )
@@ -204,7 +195,7 @@ class Trainer:
             path=self.out,
             step=self.step,
             settings=self.settings,
-            net=self.ema.net,
+            net=self.averaged,
             objective=self.objective if isinstance(self.objective, Matching | BridgeMatching) else None,
             standardizer=self.parts.standardizer,
             about=self.describe(),
@@ -213,36 +204,48 @@ class Trainer:
             begin_standardizer=None if self.origin is None else self.origin.standardizer,
         )
 
+    @property
+    def averaged(self) -> nn.Module:
+        """The net with the averaged weights, whole."""
+        return self.weights.averaged
+
+    def gather(self) -> None:
+        """Bring `averaged` up to date where the net is sharded; all processes do it together."""
+        self.weights.gather()
+
+    def _take_folder(self, stack: ExitStack) -> None:
+        """Make the run folder this process's own, and empty it if it is to be overwritten."""
+        make_folder(self.out)
+        stack.enter_context(Lock(self.out))
+        if self.overwrite and not self.resume and not self.step:
+            clear_run(self.out)
+
     def describe(self) -> dict[str, Any]:
         """What the run remembers of its data and source."""
         paired = self.origin is not None and self.origin.paired
         return describe_data(self.data, self.source, paired=paired)
 
-    def _train(self, last: int, log: Log, bar: Progress, stop: StopRequest, feed: "Plain | Ahead") -> None:
-        settings, net, generator = self.settings, self._wrapped, self.generator
+    def _train(self, last: int, log: Log, bar: Progress, stop: AskedToStop, feed: "Plain | Ahead") -> None:
+        settings, net, share = self.settings, self.weights.called, self.share
         objective = uncoupled(self.objective) if feed.coupled else self.objective
-        precision = self.stepper.forward_precision
         net.train()
         while self.step < last and not stop.number and not self.watch.over:
             x_1, given = feed(self.step)
-            with precision():
-                if self.bins.due(self.step, objective):
-                    loss = self.bins.loss(objective, net, x_1, given, generator)
-                else:
-                    loss = objective(net, x_1, generator=generator, **given)
-            norm = self.stepper(loss, self.step)
+            left, loss = share.loss(objective, net, self.step, x_1, given)
+            norm = self.stepper(left, self.step)
             self.step += 1
             self.ema.update(self.step)
             self.averages.update(self.step)
-            self.averages.store(self.out, self.step)
+            self.averages.store(self.out, self.step, self.processes)
             self.loss_sum += self.stepper.kept(loss)
             bar.advance()
             if self.step % settings.log_every == 0:
                 self._report(log, bar, norm, feed)
-            if self.watch.due(self.step) and self.watch.look(bar):
+            if self.watch.due(self.step) and self._look(bar):
                 self._save(log)
             if self.step % settings.checkpoint_every == 0 and self.step < last:
                 self._save(log)
+            stop.after_step()
         if self.watch.over:
             log.write(event="stopped", step=self.step, what=self.watch.told(), time=time.time())
         self._save(log)
@@ -250,13 +253,15 @@ class Trainer:
     def _report(self, log: Log, bar: Progress, norm: "Tensor | None", feed: "Plain | Ahead") -> None:
         """Read the loss, which waits for the device, and write it down; with it what waiting for pairs has cost."""
         if self.stepper.stuck:
-            self._give_up(log, self.stepper.stuck)
+            give_up(self, log, self.stepper.stuck)
         skipped = self.stepper.skipped - self.skipped
         self.skipped += skipped
-        mean = self.loss_sum.item() / max(1, self.settings.log_every - skipped)
+        total = self.processes.pool(self.loss_sum).item() / self.processes.count
+        mean = total / max(1, self.settings.log_every - skipped)
         if not math.isfinite(mean):
-            self._give_up(log, f"the loss is {mean}")
+            give_up(self, log, f"the loss is {mean}")
         self.loss_sum.zero_()
+        self.processes.pool(self.bins.sums)
         rate = rate_at(self.step - 1, self.settings)
         size = {} if norm is None or not bool(norm.isfinite()) else {"grad_norm": norm.item()}
         speed = bar.speed()
@@ -267,43 +272,20 @@ class Trainer:
         log.write(step=self.step, loss=mean, lr=rate, **size, steps_per_s=round(speed, 2), time=time.time())
         bar.show(mean)
 
-    def _save(self, log: Log) -> None:
-        """Write a checkpoint of the state after `self.step` steps, unless there is one or it is not worth keeping."""
-        final = self.out / CHECKPOINTS / f"{checkpoint.PREFIX}{self.step:09d}"
-        if self._saved == final:
-            return
-        if self.stepper.stuck:
-            self._give_up(log, self.stepper.stuck)
-        if not math.isfinite(self.loss_sum.item()):
-            self._give_up(log, f"the loss is {self.loss_sum.item()}")
-        sizes = torch.stack(torch._foreach_norm([p.detach() for p in self.net.parameters()]))
-        if not bool(sizes.isfinite().all()):
-            self._give_up(log, "the weights are not finite")
-        tensors, facts = pack(self)
-        score, by_metric = self.watch.score(), self.settings.stop_after > 0
-        if score is not None and not by_metric:
-            log.write(event="held_out", step=self.step, held_out_loss=score, time=time.time())
-        self._saved = checkpoint.save(
-            self.out / CHECKPOINTS, self.step, tensors, facts,
-            keep=self.settings.keep, score=score, keep_best=max(self.settings.keep_best, by_metric),
-        )  # fmt: skip
+    def _look(self, bar: Progress) -> bool:
+        """Let the first process evaluate; whether that is the best so far, and what it means, all know then."""
+        self.gather()
 
-    def _give_up(self, log: Log, what: str) -> None:
-        log.write(event="diverged", step=self.step, what=what, time=time.time())
-        kept = checkpoint.list_checkpoints(self.out / CHECKPOINTS)
-        since = max(0, self.step - self.settings.log_every) + 1
-        raise DivergedError(
-            f"{what} at step {self.step} (looked at since step {since}); "
-            + (f"the last good checkpoint is {kept[0]}" if kept else "no checkpoint was written yet")
-            + f"; try a lower lr than {self.settings.lr:g} or a longer warmup than {self.settings.warmup}"
-        )
+        def look() -> dict[str, Any]:
+            better = self.watch.look(bar)
+            return {"better": better, "over": self.watch.over, "history": self.watch.history}
+
+        told = self.processes.once(look)
+        self.watch.over, self.watch.history = told["over"], told["history"]
+        return told["better"]
+
+    def _save(self, log: Log) -> None:
+        self.saved = save(self, log)
 
     def _reload(self) -> None:
-        found = checkpoint.load_latest(self.out / CHECKPOINTS)
-        refuse_changes(plain(settings_told(found.facts["settings"])), plain(self.settings))
-        if found.facts["data"]["sha256"] != self.data.fingerprint:
-            raise ValueError(f"the data are not those that {self.out} was trained on: resume with the same data")
-        if self.describe().get("source") != found.facts["data"].get("source"):
-            raise ValueError(f"the source is not that of {self.out}: resume with the same source")
-        restore(self, found)
-        self._saved = found.path
+        self.saved = reload(self)

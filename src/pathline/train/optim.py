@@ -1,6 +1,7 @@
 """One step of training: learning rate, clipping, mixed precision, gradients that are refused."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from pathline.train.config import Settings
 from pathline.train.ema import EMA
 from pathline.train.optimizers import Together, make_optimizer
+from pathline.train.parallel import whole
 
 SETTLED = 20
 """Accepted steps before the size of gradients is known well enough to call one a spike."""
@@ -59,7 +61,7 @@ class Stepper:
         """Steps refused in all, and those in a row just now."""
         fused = isinstance(self.optimizer, torch.optim.AdamW | torch.optim.Adam) and device.type == "cuda"
         # the fused kernel can be told on the device to move nothing, so the host need not wait for the verdict
-        self._tells_kernel = fused and self.scaler is None and settings.skip_above is None
+        self._tells_kernel = fused and self.scaler is None and settings.skip_above is None and not settings.shard
         self._nothing = torch.zeros((), device=device)
         self._refused: Tensor | bool = False
 
@@ -73,13 +75,11 @@ class Stepper:
         rate = rate_at(step, self.settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        if self.scaler is None:
-            loss.backward()
-        else:
-            self.scaler.scale(loss).backward()
+        self.propagate(loss)
+        if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         clip = math.inf if self.settings.clip is None else self.settings.clip
-        norm = nn.utils.clip_grad_norm_(self._weights, clip, foreach=True)
+        norm = whole(nn.utils.clip_grad_norm_(self._weights, clip, foreach=True))
         if self._tells_kernel:
             self._refused = refused = ~norm.isfinite()
             self.counts.add_(1.0).mul_(torch.stack([torch.ones_like(refused), refused]))
@@ -95,6 +95,10 @@ class Stepper:
                 optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def propagate(self, loss: Tensor) -> None:
+        """Add the gradients of ``loss`` to those that are there."""
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
     def _judge(self, norm: float) -> bool:
         """Whether a step of this gradient norm is refused, and the counts brought up to date."""
@@ -140,17 +144,17 @@ class Stepper:
         return f"{row} steps in a row were skipped for their gradients, the limit is {self.settings.skip_limit}"
 
 
-def make_ema(net: nn.Module, settings: Settings, stepper: Stepper) -> "EMA | ScheduleFreeAverage":
-    """The average that samples: that of the optimiser where it keeps one."""
+def make_ema(net: nn.Module, settings: Settings, optimizer: Callable[[], Any]) -> "EMA | ScheduleFreeAverage":
+    """The average that samples: that of the optimiser, which is made later, where it keeps one."""
     if settings.optimizer.split("(")[0].strip() == "schedule_free":
-        return ScheduleFreeAverage(net, stepper.optimizer)
+        return ScheduleFreeAverage(net, optimizer)
     return EMA(net, settings.ema, every=settings.ema_every)
 
 
 class ScheduleFreeAverage:
     """x = y + (z - y)(1 - 1/beta): the average of schedule-free training, from what is trained, y, and its iterate z."""
 
-    def __init__(self, net: nn.Module, optimizer: Any) -> None:
+    def __init__(self, net: nn.Module, optimizer: Callable[[], Any]) -> None:
         self._optimizer, self._trained = optimizer, net
         self._average = EMA(net, 0.0)
 
@@ -164,9 +168,10 @@ class ScheduleFreeAverage:
         kept = dict(self._average.net.named_parameters())
         names = {id(p): name for name, p in self._trained.named_parameters()}
         with torch.no_grad():
-            for group in self._optimizer.param_groups:
+            optimizer = self._optimizer()
+            for group in optimizer.param_groups:
                 for p in group["params"]:
-                    state = self._optimizer.state[p]
+                    state = optimizer.state[p]
                     if "z" in state:
                         kept[names[id(p)]].copy_(p.lerp(state["z"], 1.0 - 1.0 / group["betas"][0]))
         return self._average.net

@@ -17,19 +17,20 @@ class Order:
 
     The stream is the concatenation of one permutation per epoch, drawn from (seed, epoch); step k takes the places
     k B … k B + B - 1 of it. Nothing is remembered but the current permutations, so a resumed run sees the same rows,
-    and any number of processes can share one stream by taking their slices of each batch.
+    and any number of processes can share one stream: ``part`` is the slice of each batch that is wanted, all if None.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+    def __init__(self, n: int, batch_size: int, seed: int, part: "slice | None" = None) -> None:
         self.n, self.batch_size, self.seed = n, batch_size, seed
+        self._from, self._size = (0, batch_size) if part is None else (part.start, part.stop - part.start)
         self._epochs: dict[int, Tensor] = {}
 
     def indices(self, step: int) -> Tensor:
-        """The rows of batch ``step``, int64 of shape (batch_size,) on the CPU."""
-        n, start = self.n, step * self.batch_size
-        stop = start + self.batch_size
+        """The rows of batch ``step``, int64 of shape (batch_size,), or of its part, on the CPU."""
+        n, start = self.n, step * self.batch_size + self._from
+        stop = start + self._size
         if start // n == (stop - 1) // n:
-            return self._order(start // n)[start % n : start % n + self.batch_size]
+            return self._order(start // n)[start % n : start % n + self._size]
         pieces = []
         while start < stop:
             epoch, place = divmod(start, n)
@@ -49,9 +50,9 @@ class Order:
 class Batches:
     """Batches of data held on the device, in the `Order` of the seed."""
 
-    def __init__(self, x: Tensor, y: "Tensor | None", batch_size: int, seed: int) -> None:
+    def __init__(self, x: Tensor, y: "Tensor | None", batch_size: int, seed: int, part: "slice | None" = None) -> None:
         self.x, self.y = x, y
-        self.indices = Order(len(x), batch_size, seed).indices
+        self.indices = Order(len(x), batch_size, seed, part).indices
 
     def __call__(self, step: int) -> "tuple[Tensor, Tensor | None]":
         """(x_1, y) of batch ``step``, on the device of the data."""

@@ -52,13 +52,14 @@ class Ahead:
 
     What a step sees is a function of seed and step alone: noise and ties are drawn from a generator of the step, so a
     resumed run sees the same pairs. The work is done on the CPU; ``device`` is where its results go. A thread is
-    enough: SciPy's assignment and torch's products let go of the interpreter.
+    enough: SciPy's assignment and torch's products let go of the interpreter. Pairs are those of a whole batch, each
+    process makes all of them, and takes its ``part``.
     """
 
     coupled = True
 
-    def __init__(self, make: Callable[[int], Given], device: torch.device) -> None:
-        self._make, self._device = make, device
+    def __init__(self, make: Callable[[int], Given], device: torch.device, part: "slice | None" = None) -> None:
+        self._make, self._device, self._part = make, device, part
         self._pool: ThreadPoolExecutor | None = None
         self._ready: dict[int, Future[Given]] = {}
         self._waited = 0.0
@@ -87,6 +88,7 @@ class Ahead:
         self._pool, self._ready = None, {}
 
     def _move(self, value: Tensor) -> Tensor:
+        value = value if self._part is None else value[self._part]
         if self._device.type == "cuda":
             return value.pin_memory().to(self._device, non_blocking=True)
         return value.to(self._device)
@@ -118,11 +120,11 @@ def drawn(pairs: PairSource, batches: Batches, batch_size: int, seed: int) -> Ca
 
 
 def rows_of(
-    points: Tensor, batches: AnyBatches, batch_size: int, seed: int, *, paired: bool
+    points: Tensor, batches: AnyBatches, batch_size: int, seed: int, *, paired: bool, part: "slice | None" = None
 ) -> Callable[[int], Tensor]:
     """step -> the source points of a batch: those of its own rows, or rows in an order of their own."""
     if not paired:
-        order = Order(len(points), batch_size, derive_seed(seed, "source"))
+        order = Order(len(points), batch_size, derive_seed(seed, "source"), part)
         return lambda step: points[order.indices(step).to(points.device)]
     if isinstance(batches, StreamBatches):
         raise ValueError("paired needs rows that can be told, and the data are a stream")

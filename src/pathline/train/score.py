@@ -27,7 +27,8 @@ def held_out_loss(trainer: "Trainer") -> "float | None":
         return None
     if trainer.feed.generated or hasattr(objective.coupling, "fit"):  # pairs that held-out data do not have
         return None
-    device, net = trainer.loss_sum.device, trainer.ema.net
+    net = trainer.averaged
+    device = next(net.parameters()).device
     rows = torch.linspace(0, len(held_out) - 1, min(SAMPLES, len(held_out)), dtype=torch.float64).long()
     generator = torch.Generator(device).manual_seed(derive_seed(trainer.settings.seed, "held out"))
     places = (torch.arange(len(rows)) + 0.5) / len(rows)

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM ask a run to stop after its step."""
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -15,7 +16,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """``with StopRequest() as stop``: ``stop.number`` is the signal that arrived, 0 before. A second one acts at once."""
+    """``with StopRequest() as stop``: ``stop.number`` is the signal that arrived, 0 before. A second one acts at once.
+
+    Not so below torchrun, which gets a Ctrl-C like everybody and passes it on, so that it comes twice: torchrun itself
+    ends a process that takes too long.
+    """
 
     watched = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,7 +38,8 @@ class StopRequest:
 
     def _note(self, number: int, frame: "FrameType | None") -> None:
         self.number = number
-        self._restore()
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

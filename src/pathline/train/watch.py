@@ -122,7 +122,7 @@ class Watch:
             return None
         trainer = self.trainer
         return Run.open(
-            trainer.out, net=copy.deepcopy(trainer.ema.net), objective=trainer.run().objective, data=trainer.data,
+            trainer.out, net=copy.deepcopy(trainer.averaged), objective=trainer.run().objective, data=trainer.data,
             source=trainer.source, step="best", device=trainer.loss_sum.device,
         )  # fmt: skip
 
