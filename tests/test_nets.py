@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from torch import nn
 from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pathline.nets import MLP, NETS, DiT
+from pathline.nets import MLP, NETS, DiffusersUNet, DiT, UNet
+from pathline.nets.attention import Attention, SwiGLU, normalise, perceptron
 from pathline.nets.base import time_features
-from pathline.nets.dit import patchify, positions, unpatchify
+from pathline.nets.embed import patchify, positions, rotate, rotations, unpatchify
 
 CLASSES = 3
 
@@ -34,8 +36,21 @@ BUILDERS = {
     "mlp raw time": (lambda **o: MLP(6, 16, 3, activation="selu", time_features=0, **o), (2, 3)),
     "dit": (small_dit, (3, 4, 4)),
     "dit bottleneck": (lambda **o: DiT((4, 6), 2, 2, 16, 1, 4, bottleneck=3, **o), (2, 4, 6)),
+    "dit of jit": (
+        lambda **o: DiT(4, 3, 2, 16, 2, 2, bottleneck=3, norm="rms", qk_norm=True, rope=True, mlp="swiglu", **o),
+        (3, 4, 4),
+    ),
+    "unet": (lambda **o: UNet(8, 2, 2, (8, 16), heads=2, bottom=1, embedded=16, **o), (2, 8, 8)),
+    "unet one level": (lambda **o: UNet((4, 6), 2, 1, (16,), heads=0, bottom=2, embedded=16, **o), (2, 4, 6)),
+    "diffusers unet": (
+        lambda **o: DiffusersUNet(4, 2, (8, 16), 1, (1,), head_width=8, groups=4, **o),
+        (2, 4, 4),
+    ),
 }
-every_net = pytest.mark.parametrize("kind", BUILDERS)
+needs_diffusers = pytest.mark.skipif(find_spec("diffusers") is None, reason="diffusers is not installed")
+KINDS = [pytest.param(kind, marks=needs_diffusers if "diffusers" in kind else ()) for kind in BUILDERS]
+every_net = pytest.mark.parametrize("kind", KINDS)
+own_net = pytest.mark.parametrize("kind", [kind for kind in BUILDERS if "diffusers" not in kind])
 
 
 def make(kind: str, batch: int = 4, **options):
@@ -179,7 +194,7 @@ def test_every_parameter_learns(kind):
     assert still == []
 
 
-@pytest.mark.parametrize("kind", ["mlp", "dit"])
+@pytest.mark.parametrize("kind", ["mlp", "dit", "dit of jit", "unet"])
 def test_a_label_is_learned(kind):
     torch.manual_seed(0)
     build, shape = BUILDERS[kind]
@@ -229,10 +244,95 @@ def test_positions_compare_by_displacement():
     assert torch.cdist(p, p).fill_diagonal_(1.0).amin() > 0.1
 
 
-def test_dit_starts_at_zero():
-    net = DiT(8, 1, 2, 32, 2, 4, num_classes=10, bottleneck=3)
-    out = net(torch.randn(3, 1, 8, 8), torch.rand(3), torch.tensor([1, -1, 9]))
+@pytest.mark.parametrize("kind", ["dit", "dit of jit", "unet"])
+def test_nets_of_images_start_at_zero(kind):
+    options = (
+        {"norm": "rms", "qk_norm": True, "rope": True, "mlp": "swiglu", "class_tokens": 2} if "jit" in kind else {}
+    )
+    net = UNet(8, 1, 2, (8, 16)) if kind == "unet" else DiT(8, 1, 2, 32, 2, 4, num_classes=10, bottleneck=3, **options)
+    out = (
+        net(torch.randn(3, 1, 8, 8), torch.rand(3))
+        if kind == "unet"
+        else net(torch.randn(3, 1, 8, 8), torch.rand(3), torch.tensor([1, -1, 9]))
+    )
     assert torch.equal(out, torch.zeros(3, 1, 8, 8))
+
+
+def test_turned_heads_compare_by_displacement_and_keep_their_length():
+    turns = rotations(3, 5, 8, ahead=2).double()
+    assert turns.shape == (17, 4)
+    q, k = (
+        torch.randn(8, dtype=torch.float64, generator=torch.Generator().manual_seed(i)).expand(17, 8) for i in (0, 1)
+    )
+    turned, other = rotate(q, turns), rotate(k, turns)
+    torch.testing.assert_close(turned.norm(dim=-1), q.norm(dim=-1))
+    assert torch.equal(turned[:2], q[:2])  # tokens without a place
+    kernel = (turned[2:] @ other[2:].T).reshape(3, 5, 3, 5)
+    torch.testing.assert_close(kernel[0, 0, 1, 2], kernel[1, 2, 2, 4])
+    torch.testing.assert_close(kernel[2, 1, 0, 4], kernel[2, 0, 0, 3])
+    assert (kernel[0, 0, 1, 2] - kernel[0, 0, 2, 1]).abs() > 1e-3
+
+
+def test_attention_with_normalised_queries_and_keys_ignores_their_size():
+    torch.manual_seed(0)
+    layer, tokens = Attention(16, 2, qk_norm=True).double(), torch.randn(2, 5, 16, dtype=torch.float64)
+    before = layer(tokens)
+    with torch.no_grad():
+        layer.qkv.weight[:32] *= 100.0
+        layer.qkv.bias[:32] *= 100.0
+    torch.testing.assert_close(layer(tokens), before, rtol=1e-3, atol=1e-5)
+
+
+def test_root_mean_square_keeps_the_mean_and_layer_norm_removes_it():
+    tokens = torch.randn(3, 4, 32, dtype=torch.float64) + 2.0
+    rms, layer = normalise(tokens, "rms"), normalise(tokens)
+    torch.testing.assert_close(rms.square().mean(-1), torch.ones(3, 4).double(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(rms, tokens / tokens.square().mean(-1, keepdim=True).sqrt(), rtol=1e-5, atol=0)
+    assert layer.mean(-1).abs().max() < 1e-9 < rms.mean(-1).abs().min()
+
+
+def test_swiglu_has_as_many_weights_as_gelu():
+    count = [sum(p.numel() for p in perceptron(kind, 48, 192).parameters()) for kind in ("gelu", "swiglu")]
+    assert abs(count[0] - count[1]) < 0.02 * count[0]
+    layer, x = SwiGLU(3, 4), torch.randn(5, 3)
+    gate, value = (x @ layer.both.weight.T + layer.both.bias).split(4, dim=1)
+    torch.testing.assert_close(layer(x), (gate * gate.sigmoid() * value) @ layer.out.weight.T + layer.out.bias)
+
+
+def test_class_tokens_carry_the_class_where_the_modulation_is_blind():
+    def change(tokens: int) -> float:
+        net = scramble(small_dit(num_classes=CLASSES, class_tokens=tokens, class_start=min(tokens, 1), rope=True))
+        with torch.no_grad():
+            net.modulation.weight.zero_()  # the modulation sees neither time nor class now
+        x, t = torch.randn(2, 3, 4, 4), torch.tensor(0.5)
+        return float((net(x, t, torch.tensor([0, 0])) - net(x, t, torch.tensor([1, -1]))).detach().abs().amax())
+
+    assert change(0) == 0.0
+    assert change(3) > 1e-3
+
+
+def test_jit_b16_has_the_size_that_was_published():
+    options = {"norm": "rms", "qk_norm": True, "rope": True, "mlp": "swiglu", "class_tokens": 32, "class_start": 4}
+    with torch.device("meta"):
+        net = DiT(256, 3, 16, 768, 12, 12, num_classes=1000, bottleneck=128, **options)
+    assert 0.98 < sum(p.numel() for p in net.parameters()) / 131e6 < 1.02
+
+
+@needs_diffusers
+def test_the_adapter_of_diffusers_is_its_network():
+    net, x, t = make("diffusers unet", 3, num_classes=CLASSES)
+    y = torch.tensor([0, -1, 2])
+    own = net.model(x, 1000.0 * t, class_labels=net.condition.table.weight[y + 1]).sample
+    torch.testing.assert_close(net(x, t, y), own)
+
+
+def test_the_unet_of_small_images_keeps_details_beside_the_coarse_grid():
+    net, x, t = make("unet", 1)
+    moved = x.clone()
+    moved[:, :, 0, 0] += 1.0
+    changed = (net(moved, t) - net(x, t)).abs().amax((0, 1))
+    assert changed[:2, :2].amax() > 1e-3
+    assert changed.amax() > 1e-3
 
 
 def test_the_bottleneck_bounds_the_rank_of_the_patch_embedding():
@@ -249,7 +349,7 @@ def test_patches_see_each_other_through_attention():
     assert (net(moved, t) - net(x, t))[:, :, 2:, 2:].abs().amax() > 1e-4
 
 
-@pytest.mark.parametrize("kind", ["mlp", "dit"])
+@pytest.mark.parametrize("kind", ["mlp", "dit", "dit of jit", "unet"])
 def test_forward_derivatives_are_those_of_differences(kind):
     net, x, t = make(kind, 3)
     net, x, t = net.double(), x.double(), t.double()
@@ -260,7 +360,7 @@ def test_forward_derivatives_are_those_of_differences(kind):
     torch.testing.assert_close(rate, difference, rtol=1e-5, atol=1e-4)
 
 
-@every_net
+@own_net  # diffusers' takes seconds to trace
 def test_no_graph_breaks(kind):
     net, x, t = make(kind, 4, num_classes=CLASSES)
     y = torch.tensor([0, 1, 2, -1])
@@ -294,6 +394,18 @@ def test_a_compiled_mlp_is_the_same_function():
         (lambda: DiT(8, 1, width=30, heads=3), ValueError, "multiple of 4"),
         (lambda: DiT(8, 1, mlp_ratio=0.0), ValueError, "mlp_ratio must be positive"),
         (lambda: DiT(8, 1, bottleneck=0), ValueError, "bottleneck must be at least 1"),
+        (lambda: DiT(8, 1, norm="batch"), ValueError, "norm must be one of layer, rms"),
+        (lambda: DiT(8, 1, mlp="relu"), ValueError, "mlp must be one of gelu, swiglu"),
+        (lambda: DiT(8, 1, width=24, heads=4, rope=True), ValueError, "rope needs heads of a multiple of 4"),
+        (lambda: DiT(8, 1, class_tokens=2), ValueError, "carry a condition, but there is none"),
+        (lambda: DiT(8, 1, num_classes=2, class_tokens=2, class_start=4), ValueError, "class_start lie in 0 … 3"),
+        (lambda: UNet(10, 1), ValueError, "choose multiples of 4"),
+        (lambda: UNet(8, 1, widths=()), ValueError, "widths have a level"),
+        (lambda: UNet(8, 1, widths=(8, 12), heads=8), ValueError, "heads 8 does not divide the last"),
+        (lambda: DiffusersUNet(6, 1), ValueError, "cannot be halved 2 times"),
+        (lambda: DiffusersUNet(8, 1, (16, 24)), ValueError, "groups 32 does not divide"),
+        (lambda: DiffusersUNet(8, 1, (32, 64), attention=(2,)), ValueError, "attention names level 2"),
+        (lambda: DiffusersUNet(8, 1, (32, 64), attention=(), dropout=1.0), ValueError, "dropout must lie"),
         (lambda: DiT(8, 0), ValueError, "channels must be at least 1"),
     ],
 )

@@ -7,10 +7,17 @@ Any other module with the same call serves as well; the rest of the package requ
 from torch import nn
 
 from pathline.nets.classifier import TimeClassifier
+from pathline.nets.diffusers_unet import DiffusersUNet
 from pathline.nets.dit import DiT
 from pathline.nets.heads import TwoHeads
 from pathline.nets.mlp import MLP
+from pathline.nets.unet import UNet
 
-NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "dit": DiT}
+NETS: dict[str, type[nn.Module]] = {
+    "mlp": MLP,
+    "dit": DiT,
+    "unet": UNet,
+    "diffusers_unet": DiffusersUNet,
+}
 
-__all__ = ["NETS", "DiT", "MLP", "TimeClassifier", "TwoHeads"]
+__all__ = ["NETS", "DiT", "DiffusersUNet", "MLP", "TimeClassifier", "TwoHeads", "UNet"]

@@ -1,6 +1,5 @@
 """A transformer over image patches, modulated by time and condition."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -9,74 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pathline._shapes import check_state
+from pathline.nets.attention import NORMS, PERCEPTRONS, Block, modulate
 from pathline.nets.base import check_features, check_time_shape, condition, positive, time_features
 from pathline.nets.conditions import add_vector, seen_beside, vector_condition
-
-
-def patchify(x: Tensor, patch: int) -> Tensor:
-    """``(B, C, H, W)`` to tokens ``(B, N, C p p)`` with N = H W / p²; rows of patches first."""
-    b, c, h, w = x.shape
-    x = x.reshape(b, c, h // patch, patch, w // patch, patch)
-    return x.permute(0, 2, 4, 1, 3, 5).reshape(b, (h // patch) * (w // patch), c * patch * patch)
-
-
-def unpatchify(tokens: Tensor, shape: Sequence[int], patch: int) -> Tensor:
-    """The inverse of `patchify`: ``(B, N, C p p)`` to ``shape`` = ``(B, C, H, W)``."""
-    b, c, h, w = shape
-    x = tokens.reshape(b, h // patch, w // patch, c, patch, patch)
-    return x.permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)
-
-
-def positions(rows: int, columns: int, width: int) -> Tensor:
-    """Fixed 2-D positions ``(rows · columns, width)``: sin and cos of row and of column, a quarter each,
-    at frequencies 10000^(−k/(width/4))."""
-    quarter = width // 4
-    omega = torch.exp(-math.log(10000.0) * torch.arange(quarter) / quarter)
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    angles = torch.cat([row.reshape(-1, 1) * omega, column.reshape(-1, 1) * omega], dim=-1)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-def modulate(tokens: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """``(1 + scale) · normalise(tokens) + shift``;
-
-    tokens ``(B, N, width)``, shift and scale ``(B | 1, 1, width)``.
-    """
-    return F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6) * (1 + scale) + shift
-
-
-class Attention(nn.Module):
-    """Self-attention of ``heads`` heads over tokens ``(B, N, width)``."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        b, n, width = tokens.shape
-        qkv = self.qkv(tokens).reshape(b, n, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, width / heads)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.out(mixed.transpose(1, 2).reshape(b, n, width))
-
-
-class Block(nn.Module):
-    """Attention, then a perceptron, each on modulated tokens and gated into the residual stream."""
-
-    modulations: ClassVar[int] = 6
-
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
-        super().__init__()
-        self.attention = Attention(width, heads)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-
-    def forward(self, tokens: Tensor, modulation: Sequence[Tensor]) -> Tensor:
-        """``modulation``: shift, scale, gate of attention and of perceptron, each ``(B | 1, 1, width)``."""
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation
-        tokens = tokens + gate_a * self.attention(modulate(tokens, shift_a, scale_a))
-        return tokens + gate_m * self.mlp(modulate(tokens, shift_m, scale_m))
+from pathline.nets.embed import patchify, positions, rotations, unpatchify
 
 
 class DiT(nn.Module):
@@ -99,18 +34,29 @@ class DiT(nn.Module):
         image_channels: channels of an ``image`` ``(B, image_channels, h, w)`` to see beside the state, NaN where it is not known
             (`conditions.seen_beside`): image to image, super-resolution, inpainting.
         bottleneck: rank of the patch embedding, two products through that many units; None for one product.
-        mlp_ratio: units of a block's perceptron over ``width``.
+        norm: "layer", or "rms", which does not take the mean away.
+        qk_norm: normalise queries and keys (see `Attention`).
+        rope: turn queries and keys by their places, besides the positions that are added to the tokens; heads then have a
+            multiple of 4 units.
+        mlp: perceptron of a block, "gelu" or "swiglu".
+        mlp_ratio: units of a block's perceptron over ``width``; two thirds of that with "swiglu", for as many weights.
+        class_tokens: tokens put before the patches that carry the condition ``y``, besides the modulation; 0 for none.
+        class_start: block before which they are put there.
         time_features: number of sines and cosines of t (see `time_features`).
 
     Raises:
         ValueError, TypeError: an argument that cannot be, or a state, time or condition of another shape.
 
-    Source: adaLN-Zero, Peebles & Xie (arXiv 2212.09748), section 3.2; the bottleneck, Li & He
-    (arXiv 2511.13720), section 4. The fused attentions of CPU and GPU have neither a forward-mode nor a
+    Source: adaLN-Zero, Peebles & Xie (arXiv 2212.09748), section 3.2. All options from ``bottleneck`` to ``class_start``
+    together are the net of Li & He (arXiv 2511.13720), section 4: JiT-B/16 is ``DiT(256, 3, 16, 768, 12, 12,
+    num_classes=1000, bottleneck=128, norm="rms", qk_norm=True, rope=True, mlp="swiglu", class_tokens=32, class_start=4)``,
+    best with `pathline.DATA` prediction and the loss in velocity. The fused attentions of CPU and GPU have neither a forward-mode nor a
     second derivative: take those inside ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``.
     """
 
     name: ClassVar[str] = "dit"
+    positions: Tensor
+    turns: "Tensor | None"
 
     def __init__(
         self,
@@ -126,7 +72,13 @@ class DiT(nn.Module):
         vector_dim: int | None = None,
         image_channels: int | None = None,
         bottleneck: int | None = None,
+        norm: str = "layer",
+        qk_norm: bool = False,
+        rope: bool = False,
+        mlp: str = "gelu",
         mlp_ratio: float = 4.0,
+        class_tokens: int = 0,
+        class_start: int = 0,
         time_features: int = 64,
     ) -> None:
         super().__init__()
@@ -143,10 +95,17 @@ class DiT(nn.Module):
             "vector_dim": vector_dim,
             "image_channels": None if image_channels is None else positive("image_channels", image_channels),
             "bottleneck": None if bottleneck is None else positive("bottleneck", bottleneck),
+            "norm": norm,
+            "qk_norm": qk_norm,
+            "rope": rope,
+            "mlp": mlp,
             "mlp_ratio": mlp_ratio,
+            "class_tokens": class_tokens,
+            "class_start": class_start,
             "time_features": check_features(time_features),
         }
         _check_geometry(size, patch, width, heads, mlp_ratio)
+        _check_options(self.config)
         self.shape = (channels, *size)
         self.patch = patch
         self.features = time_features
@@ -162,10 +121,17 @@ class DiT(nn.Module):
         self.condition = condition(num_classes, condition_dim, width)
         self.vector = vector_condition(vector_dim, width)
         hidden = max(1, round(width * mlp_ratio))
-        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(depth))
+        self.norm, self.class_start = norm, class_start
+        self.blocks = nn.ModuleList(
+            Block(width, heads, hidden, norm=norm, qk_norm=qk_norm, mlp=mlp) for _ in range(depth)
+        )
+        self.places = nn.Parameter(0.02 * torch.randn(class_tokens, width)) if class_tokens else None
         self.modulation = nn.Linear(width, (Block.modulations * depth + 2) * width)
         self.head = nn.Linear(width, pixels)
-        self.register_buffer("positions", positions(size[0] // patch, size[1] // patch, width), persistent=False)
+        rows, columns = size[0] // patch, size[1] // patch
+        self.register_buffer("positions", positions(rows, columns, width), persistent=False)
+        turns = rotations(rows, columns, width // heads, ahead=class_tokens) if rope else None
+        self.register_buffer("turns", turns, persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -203,9 +169,15 @@ class DiT(nn.Module):
         c = add_vector(c, self.vector, vector, x_t.shape[0])
         rows = self.modulation(F.silu(c)).reshape(c.shape[0], 1, -1, tokens.shape[-1]).unbind(2)
 
+        ahead = 0
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens, rows[Block.modulations * i : Block.modulations * (i + 1)])
-        patches = self.head(modulate(tokens, *rows[-2:]))
+            if self.places is not None and given is not None and i == self.class_start:
+                carried = (given[:, None] + self.places).expand(len(tokens), -1, -1)
+                tokens, ahead = torch.cat([carried.to(tokens.dtype), tokens], dim=1), len(self.places)
+            angles = None if self.turns is None else self.turns[-tokens.shape[1] :]
+            tokens = block(tokens, rows[Block.modulations * i : Block.modulations * (i + 1)], angles)
+        shift, scale = rows[-2:]
+        patches = self.head(modulate(tokens[:, ahead:], shift, scale, self.norm))
         return unpatchify(patches, x_t.shape, self.patch).to(x_t.dtype)
 
 
@@ -221,3 +193,20 @@ def _check_geometry(size: list[int], patch: int, width: int, heads: int, mlp_rat
         raise ValueError(f"width must be a multiple of 4 (sin and cos of row and of column), got {width}")
     if not mlp_ratio > 0:
         raise ValueError(f"mlp_ratio must be positive, got {mlp_ratio}")
+
+
+def _check_options(given: dict[str, Any]) -> None:
+    for name, known in (("norm", NORMS), ("mlp", PERCEPTRONS)):
+        if given[name] not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {given[name]!r}")
+    if given["rope"] and given["width"] // given["heads"] % 4:
+        raise ValueError(
+            f"rope needs heads of a multiple of 4 units, got {given['width']} / {given['heads']}: change width or heads"
+        )
+    tokens, start = given["class_tokens"], given["class_start"]
+    if tokens < 0 or not 0 <= start < given["depth"]:
+        raise ValueError(
+            f"class_tokens must be at least 0 and class_start lie in 0 … {given['depth'] - 1}, got {tokens} and {start}"
+        )
+    if tokens and given["num_classes"] is None and given["condition_dim"] is None:
+        raise ValueError(f"class_tokens {tokens} carry a condition, but there is none: give num_classes")

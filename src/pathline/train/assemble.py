@@ -1,5 +1,6 @@
 """From names to objects: everything a config mentions is looked up and built before any work starts."""
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,7 @@ def make_net(text: str, data: Data, *, labels: bool, seed: int, heads: int = 0) 
     kind = lookup("net", name, {**NETS, "auto": NETS["dit" if data.image else "mlp"]})
     if given:
         raise ValueError(f"net {text!r}: name the options, as in {name}(width=128)")
-    if kind.__name__ == "DiT" and not data.image:
+    if "image_size" in inspect.signature(kind).parameters and not data.image:
         raise ValueError(f"net {name!r} is for images, but a sample of {data.name} has shape {data.shape}: use mlp")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
