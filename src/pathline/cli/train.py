@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shlex
+import tempfile
 import textwrap
 import time
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathline.data import DATASETS
 from pathline.train import RECIPES, Run, TrainConfig, assess, pictures
 from pathline.train.loop import Trainer, trainer_of
 from pathline.train.names import CHECKPOINTS, METRICS_FILE, PICTURE, SAMPLES
+from pathline.train.preflight import checkup, suggestions_for
 from pathline.train.told import stored_settings
 
 ABOUT = f"""\
@@ -31,6 +33,8 @@ examples:
   pathline train --data mine.npz --net "mlp(width=256, depth=4)" --steps 20000
   pathline train digits --data mine.npz     the settings of a recipe, your data
   pathline train moons --resume             go on after an interruption, bit for bit
+  pathline train --data mine.npz --dry-run  look at data, network, memory and time, suggest settings, and stop
+  pathline train digits --eval-every 500 --track tensorboard
 
 Every option below has a default; recipes bring their own. Names take options as in Python:
 --times "logit_normal(-0.4, 1)", --net "dit(width=128)"."""
@@ -49,6 +53,10 @@ class Actions:
     """Go on from the last checkpoint in the run folder, with its settings."""
     overwrite: bool = False
     """Delete the run that the folder holds, and start anew."""
+    check: bool = True
+    """Look at data, network, objective and cost before training; errors stop it. Training is the same with and without."""
+    dry_run: bool = False
+    """Stop after the check, with settings that the data suggest; nothing is written."""
     samples: bool = True
     """Write samples.npz and samples.png after training."""
     evaluate: bool = True
@@ -77,11 +85,20 @@ def main(words: list[str]) -> None:
     config = TrainConfig(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(TrainConfig)})
     if not name and not {"--data", "--config", "--resume"} & {word.split("=")[0] for word in rest}:
         raise UsageError("say what to train: a name such as moons, --data FILE or --config FILE (see --help)")
+    if arguments.dry_run:
+        _dry_run(config, arguments)
+        return
     trainer = trainer_of(config, resume=arguments.resume, overwrite=arguments.overwrite)
     _announce(trainer, config)
+    if arguments.check and not arguments.resume:
+        trainer.processes.once(lambda: _check(trainer))
     begin = time.perf_counter()
     run = trainer.fit()
-    print(f"trained to step {run.step} in {time.perf_counter() - begin:.0f} s: {run.path}")
+    print(f"trained to step {trainer.step} in {time.perf_counter() - begin:.0f} s: {run.path}")
+    if trainer.watch.over:
+        print(f"stopped early, as {trainer.watch.told()}; what follows is of step {run.step}")
+    elif run.step != trainer.step:
+        print(f"the best by {config.stop_on} is step {run.step}, which what follows is of")
     _finish(run, arguments, shlex.join(["pathline", "train", *words]))
 
 
@@ -117,6 +134,26 @@ def _value(words: list[str], option: str) -> "str | None":
         if word == option and place + 1 < len(words):
             return words[place + 1]
     return None
+
+
+def _check(trainer: Trainer) -> None:
+    found = checkup(trainer)
+    print(f"{found}\n", flush=True)
+    found.refuse()
+
+
+def _dry_run(config: TrainConfig, arguments: Arguments) -> None:
+    """The check, and what the data suggest. A folder that is taken is no hindrance: nothing is written."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not arguments.resume:
+            config = config.replace(out=f"{folder}/run")
+        trainer = trainer_of(config, resume=arguments.resume)
+        _announce(trainer, config)
+        found = checkup(trainer)
+        print(f"{found}\n\nchecked in {found.seconds:.1f} s; the data suggest:\n", flush=True)
+        told = suggestions_for(trainer)
+        print(f"{told}\n\nto take these: {told.flags}")
+        found.refuse()
 
 
 def _announce(trainer: Trainer, config: TrainConfig) -> None:

@@ -15,6 +15,7 @@ from pathline.train.ema import EMA
 from pathline.train.lock import LockedError
 from pathline.train.loop import Trainer, fit
 from pathline.train.optimizers import OPTIMIZERS
+from pathline.train.preflight import Checkup, PreflightError, Suggestions, checkup, suggest
 from pathline.train.recipes import RECIPES
 from pathline.train.reflow import Reflowed, reflow, straightness
 from pathline.train.run import Run
@@ -26,20 +27,25 @@ __all__ = [
     "OPTIMIZERS",
     "RECIPES",
     "CheckpointError",
+    "Checkup",
     "DivergedError",
     "Assessment",
     "assess",
     "Interrupted",
     "LockedError",
+    "PreflightError",
     "Reflowed",
     "Run",
     "Sampling",
     "Settings",
+    "Suggestions",
     "TrainConfig",
     "Trainer",
+    "checkup",
     "fit",
     "pictures",
     "reconstruct",
     "reflow",
     "straightness",
+    "suggest",
 ]
