@@ -490,6 +490,8 @@ def test_every_recipe_resolves_and_round_trips(tmp_path):
         config = recipe(out=str(tmp_path / name))
         config.save(tmp_path / f"{name}.yaml")
         assert TrainConfig.load(tmp_path / f"{name}.yaml") == config
+        if name not in ("digits", *pl.data.TOYS):  # images that may be missing: test_recipes.py has stand-ins
+            continue
         data = pl.data.load(split_spec("data", config.data)[0])
         net = make_net(config.net, data, labels=config.labels, seed=0)
         loss = make_objective(config)(net, data.x[:4], y=data.y[:4] if config.labels else None)
