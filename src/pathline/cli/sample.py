@@ -7,22 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import tyro
+from torch import Tensor
 
 from pathline.cli.parsing import UsageError, parse
 
 if TYPE_CHECKING:
     from pathline.data import Dataset
     from pathline.train import Run
+    from pathline.train.shards import Shards
+
+MANY = 4096
+"""Samples above which one process draws in shards too."""
 
 ABOUT = """\
 Draw samples from a run, in the units of its data: RUN/samples.npz with x (and y), and a picture samples.png.
-Sample i comes from seed + i alone, so any --batch gives the same set.
+Sample i comes from seed + i alone, so any --batch gives the same set, and so does any number of processes. Many samples
+are drawn in shards: after an interruption the same command goes on with those that are missing.
 
 examples:
   pathline sample runs/moons --n 5000
   pathline sample runs/digits --per-class 10 --guidance 2
   pathline sample runs/digits --per-class 10 --guidance "cfg_zero(2.0)"
   pathline sample runs/digits --y 3 --n 64 --solver heun --evaluations 20
+  torchrun --standalone --nproc_per_node 4 -m pathline sample runs/digits -n 50000
   pathline sample runs/moons --source mine.npy       a run between two sets, from points of yours
   pathline sample runs/moons --encode moons          back: where the flow comes from"""
 
@@ -31,7 +38,7 @@ examples:
 class Drawing:
     """How to draw. What is not given is what the run itself says."""
 
-    n: int | None = None
+    n: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
     """How many samples; 10 per class, or 1000 without labels."""
     y: tuple[int, ...] = ()
     """Labels to draw, in turn; every class if none is given, -1 for no label."""
@@ -93,21 +100,28 @@ class Arguments(Drawing):
     """Array file to write; RUN/samples.npz if not given. The picture stands beside it."""
     picture: bool = True
     """Draw the picture."""
+    cpu: bool = False
+    """Stay on the CPU although there is a GPU."""
 
 
 def main(words: list[str]) -> None:
     """Run the command."""
     arguments = parse(Arguments, words, prog="pathline sample", about=ABOUT)
-    from pathline.cli.output import write_samples
+    from pathline.cli.output import write_samples, write_shards
     from pathline.train import Run, pictures
+    from pathline.train.drawing import draw_in_shards
     from pathline.train.names import SAMPLES
+    from pathline.train.processes import Processes
     from pathline.viz import save
 
-    run = Run.open(arguments.run, step=arguments.checkpoint)
+    processes = Processes.started(cpu=arguments.cpu)
+    run = Run.open(arguments.run, step=arguments.checkpoint, device=processes.device)
     path = run.path / SAMPLES if arguments.out is None else Path(arguments.out)
     if path.suffix != ".npz":
         raise UsageError(f"--out must end in .npz, got {path}")
     if arguments.encode is not None:
+        if processes.count > 1:
+            raise UsageError("--encode works in one process: start it without torchrun")
         _encode(run, arguments)
         return
     x_0 = None
@@ -118,14 +132,32 @@ def main(words: list[str]) -> None:
     n = arguments.count(len(run.class_names)) if x_0 is None else len(x_0)
     options = arguments.options(n)
     begin = time.perf_counter()
-    x = run.sample(n, progress=True, x_0=x_0, **options)
-    y = run.labels(n, options["y"])
-    write_samples(path, run, x, y, arguments.seed)
+    if processes.count > 1 or n > MANY:
+        shards = draw_in_shards(
+            run, path.with_suffix(".parts"), n, processes=processes, progress=True, x_0=x_0, **options
+        )
+        processes.leave()
+        if not processes.first:
+            return
+        write_shards(path, run, shards, arguments.seed)
+        x, y = _front(shards)
+        shards.clear()
+    else:
+        x, y = run.sample(n, progress=True, x_0=x_0, **options), run.labels(n, options["y"])
+        write_samples(path, run, x, y, arguments.seed)
     print(f"{n} samples of shape {run.shape} in {time.perf_counter() - begin:.1f} s")
     print(f"samples  {path}")
     if arguments.picture:
         picture = save(pictures.samples(run, x, y), path.with_suffix(".png"))
         print(f"picture  {picture}")
+
+
+def _front(shards: "Shards") -> "tuple[Tensor, Tensor | None]":
+    """The first `MANY` samples and their labels, for the picture."""
+    count = -(-MANY // shards.recipe["shard"])
+    found = [part for k in range(min(count, len(shards))) if (part := shards.read(k)) is not None]
+    x = torch.cat([part["x"] for part in found]).float()
+    return x, torch.cat([part["y"] for part in found]) if "y" in found[0] else None
 
 
 def _points(text: str, n: "int | None") -> "Dataset":

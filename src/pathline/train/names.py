@@ -5,9 +5,11 @@ from pathline.train.averages import SNAPSHOTS
 CONFIG, LOG, CHECKPOINTS, CLASSIFIER = "config.yaml", "log.jsonl", "checkpoints", "classifier"
 SAMPLES, PICTURE, METRICS_FILE, REPORT = "samples.npz", "samples.png", "metrics.json", "report.html"
 EVALS = "evals"
+PARTS = "samples.parts"
 SOLVER_FILES, COUPLING, PAIRS = "solvers", "coupling.safetensors", "pairs"
 DERIVED = (
     "samples.csv",
+    PARTS,
     SOLVER_FILES,
     "compare.json",
     "compare.png",

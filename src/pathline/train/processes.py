@@ -45,6 +45,13 @@ class Processes:
         state = PartialState(cpu=cpu)
         return cls(torch.device(state.device or "cpu"), state.process_index, state.num_processes)
 
+    @classmethod
+    def started(cls, *, cpu: bool) -> "Processes":
+        """Those of a launcher, or this one alone on the GPU if there is one."""
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            return cls.joined(cpu=cpu)
+        return cls(torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu"))
+
     @property
     def first(self) -> bool:
         """Whether this is the process that writes and prints."""

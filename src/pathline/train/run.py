@@ -270,6 +270,10 @@ class Run:
         x = self.standardizer.inverse(z, clip=self.about["image"] or levels is not None)
         return x if levels is None else x.round()
 
+    def as_bytes(self, x: Tensor) -> Tensor:
+        """Samples as they are stored: those of data with 256 whole levels in one byte a value."""
+        return x.to(torch.uint8) if self.about["levels"] == 256 else x
+
     def table(self, n: int, *, y: "int | Sequence[int] | Tensor | None" = None, seed: int = 0, **options: Any) -> Any:
         """``n`` samples as a pandas table with the columns of the data: of a run that was trained on a table.
 
