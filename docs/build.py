@@ -27,6 +27,9 @@ SITE = ROOT / "site"
 SHIM = "https://unpkg.com/iframe-worker/shim"
 """What Zensical loads so that the search works on pages opened from a folder; a copy stands in assets/."""
 
+LANDMARKS = {"md-nav md-nav--primary md-nav--lifted": "Pages", "md-path": "Place of this page"}
+"""Names of the two parts of a page that the theme both calls Navigation, by their classes."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the site into site/.")
@@ -41,15 +44,23 @@ def main() -> int:
     )
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(STAGE / "site", SITE)
-    for file in SITE.rglob("*.html"):
-        file.write_text(
-            file.read_text(encoding="utf-8").replace(SHIM, relative(file, SITE / "assets" / "iframe-worker.js"))
-        )
+    polish(SITE)
     problems = check(SITE)
     print(
         "\n".join(problems) or f"{len(made)} examples, {len(list(SITE.rglob('*.html')))} pages: {SITE / 'index.html'}"
     )
     return int(bool(problems))
+
+
+def polish(site: Path) -> None:
+    """Make the pages that Zensical wrote into ``site`` work without a network, and tell their landmarks apart."""
+    for file in site.rglob("*.html"):
+        text = file.read_text(encoding="utf-8").replace(SHIM, relative(file, site / "assets" / "iframe-worker.js"))
+        for part, name in LANDMARKS.items():
+            text = text.replace(
+                f'<nav class="{part}" aria-label="Navigation"', f'<nav class="{part}" aria-label="{name}"'
+            )
+        file.write_text(text, encoding="utf-8")
 
 
 def run_example(path: Path, *, reuse: bool = False) -> Example:

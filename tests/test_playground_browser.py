@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import axe
 import pathline as pl
 
 CHROMIUM = next(
@@ -267,3 +268,53 @@ def test_two_users_at_once_see_their_own(browser: Any, address: str) -> None:
                 page.wait_for_selector(f"#python :text('{name}')")
             assert other.get_attribute("#flow .plflow", "data-theme") == "dark"
             assert one.get_attribute("#flow .plflow", "data-theme") == "light"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.skipif(axe.FOUND is None, reason="needs axe: pip install -e '.[dev]'")
+def test_axe_finds_nothing_wrong(scheme: str, browser: Any, address: str) -> None:
+    for page in visited(browser, address, color_scheme=scheme, reduced_motion="reduce"):
+        page.wait_for_selector("#summary td:has-text('heun')")
+        page.get_by_text("A second view, on the same noise").click()
+        page.wait_for_timeout(500)
+        assert axe.violations(page) == []
+        page.get_by_role("tab", name="Runs").click()
+        page.wait_for_selector("#facts-a td:has-text('digits')")
+        page.get_by_label("Evaluations").last.fill("2")
+        page.click("#draw")
+        page.wait_for_selector("#status :text('64 samples of digits')")
+        assert axe.violations(page) == []
+
+
+def test_the_keyboard_reaches_everything_that_plays(browser: Any, address: str) -> None:
+    for page in visited(browser, address, reduced_motion="reduce"):
+        first = played(page)
+        page.locator("#play").focus()
+        page.keyboard.press("Enter")
+        played(page, but=first)
+        reached = set()
+        page.locator("#play").focus()
+        for _ in range(12):
+            page.keyboard.press("Tab")
+            reached.add(
+                page.evaluate(
+                    "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent.trim()"
+                )
+            )
+        assert {"Stop", "Play", "time t, from 0 noise to 1 data"} <= reached
+
+
+def test_couplings_side_by_side_on_the_same_noise(page: Any) -> None:
+    first = played(page)
+    choose(page, "Coupling of source and data", "exact OT")
+    page.get_by_text("A second view, on the same noise").click()
+    page.get_by_label("Show a second setting beside the first").check()
+    page.get_by_label("Evaluations").nth(2).wait_for(state="visible")
+    page.click("#play")
+    second = played(page, but=first)
+    assert page.locator("#flow figcaption").first.inner_text().endswith("exact OT")
+    page.wait_for_selector("#equations :text('optimal'), #equations :text('permutation')")
+    choose(page, "Solver", "euler_maruyama")
+    page.click("#play")
+    page.wait_for_selector(".toast-body:has-text('choose a solver of the ODE')")
+    assert page.get_attribute("#flow .plflow", "data-flow") == second

@@ -6,3 +6,10 @@ document.addEventListener("DOMContentLoaded", () => {
     katex.render(source.slice(2, -2), element, { displayMode, throwOnError: false });
   }
 });
+
+// Each block of code has buttons that the theme calls a navigation: they are told apart by number.
+document.addEventListener("DOMContentLoaded", () => {
+  const name = () => document.querySelectorAll("nav.md-code__nav").forEach((part, index) => part.setAttribute("aria-label", `Code block ${index + 1}`));
+  name();
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+});

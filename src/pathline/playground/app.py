@@ -29,7 +29,7 @@ def make_page(runs: "str | Path") -> Page:
         gr.Markdown(ABOUT)
         with gr.Tabs():
             with gr.Tab("Exact fields", id="exact"):
-                exact_tab(page)
+                page.first = exact_tab(page)
             with gr.Tab("Runs", id="runs"):
                 runs_tab(page, Path(runs))
     page.queue(default_concurrency_limit=4, max_size=64)

@@ -84,7 +84,8 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       holder.append(this.figure);
       this.context = this.canvas.getContext("2d");
       this.small = document.createElement("canvas");
-      this.sprites = new Map();
+      this.layer = document.createElement("canvas");
+      this.stamps = new Map();
     }
 
     fill(told) {
@@ -111,20 +112,63 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
     x(v) { return (v - this.box[0]) / (this.box[1] - this.box[0]) * this.canvas.width; }
     y(v) { return (this.box[3] - v) / (this.box[3] - this.box[2]) * this.canvas.height; }
 
-    sprite(colour, radius) {
-      const key = colour + radius;
-      if (!this.sprites.has(key)) {
-        const size = Math.ceil(2 * radius) + 2, dot = document.createElement("canvas");
-        dot.width = dot.height = size;
-        const pen = dot.getContext("2d");
-        pen.globalAlpha = 0.82;
-        pen.fillStyle = colour;
-        pen.beginPath();
-        pen.arc(size / 2, size / 2, radius, 0, 2 * Math.PI);
-        pen.fill();
-        this.sprites.set(key, dot);
+    /* A dot as pixels: for each of 4 x 4 places within a pixel [dx, dy, offset, word] of what it covers, words of little-endian RGBA. */
+    dots(colour, opacity, radius) {
+      const width = this.canvas.width, key = [colour, opacity, radius, width].join();
+      if (this.stamps.has(key)) return this.stamps.get(key);
+      const probe = this.small.getContext("2d", { willReadFrequently: true });
+      probe.clearRect(0, 0, 1, 1);
+      probe.fillStyle = colour;
+      probe.fillRect(0, 0, 1, 1);
+      const [r, g, b, a] = probe.getImageData(0, 0, 1, 1).data, reach = Math.ceil(radius) + 1, made = [];
+      for (let place = 0; place < 16; place++) {
+        const cx = ((place % 4) + 0.5) / 4, cy = (Math.floor(place / 4) + 0.5) / 4, stamp = [];
+        for (let y = -reach; y <= reach; y++) for (let x = -reach; x <= reach; x++) {
+          const cover = Math.min(1, Math.max(0, radius + 0.5 - Math.hypot(x + 0.5 - cx, y + 0.5 - cy)));
+          if (cover > 0.02) stamp.push(x, y, y * width + x, (Math.round(a * opacity * cover) << 24) | (b << 16) | (g << 8) | r);
+        }
+        made.push(Int32Array.from(stamp));
       }
-      return this.sprites.get(key);
+      made.reach = reach;
+      if (this.stamps.size > 40) this.stamps.clear();  // of former sizes
+      this.stamps.set(key, made);
+      return made;
+    }
+
+    /* An empty sheet of pixels to stamp dots on: several times as fast as drawing each, where no graphics card helps. */
+    sheet() {
+      const width = this.canvas.width;
+      if (!this.image || this.image.width !== width) {
+        this.layer.width = this.layer.height = width;
+        this.image = new ImageData(width, width);
+        this.words = new Uint32Array(this.image.data.buffer);
+      } else this.words.fill(0);
+    }
+
+    /* One dot with its centre at (x, y), in pixels, over what is there. */
+    stamp(dots, x, y) {
+      const width = this.canvas.width, left = Math.floor(x), top = Math.floor(y), reach = dots.reach, words = this.words;
+      if (!(left > -reach && top > -reach && left < width + reach && top < width + reach)) return;
+      const whole = left >= reach && top >= reach && left < width - reach && top < width - reach;
+      const stamp = dots[4 * Math.floor(4 * (y - top)) + Math.floor(4 * (x - left))], origin = top * width + left;
+      for (let i = 0; i < stamp.length; i += 4) {
+        if (!whole) {
+          const px = left + stamp[i], py = top + stamp[i + 1];
+          if (px < 0 || py < 0 || px >= width || py >= width) continue;
+        }
+        const at = origin + stamp[i + 2], word = stamp[i + 3], under = words[at];
+        if (under === 0) { words[at] = word; continue; }
+        const above = word >>> 24, all = above + (under >>> 24) * (255 - above) / 255, share = above / all;
+        const r = (under & 255) + share * ((word & 255) - (under & 255));
+        const g = (under >>> 8 & 255) + share * ((word >>> 8 & 255) - (under >>> 8 & 255));
+        const b = (under >>> 16 & 255) + share * ((word >>> 16 & 255) - (under >>> 16 & 255));
+        words[at] = (Math.round(all) << 24) | (b << 16) | (g << 8) | r;
+      }
+    }
+
+    lay() {
+      this.layer.getContext("2d").putImageData(this.image, 0, 0);
+      this.context.drawImage(this.layer, 0, 0);
     }
 
     paintDensity(theme, t) {
@@ -233,19 +277,23 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       if (show.trails) this.paintTrails(theme, k, part);
       if (this.picked !== undefined) this.paintPicked(theme, k, part);
       const radius = this.ratio * Math.min(3, Math.max(1.5, 90 / Math.sqrt(this.count)));
-      const dots = (this.classes ? theme.dots : theme.dots.slice(0, 1)).map((colour) => this.sprite(colour, radius));
-      const half = dots[0].width / 2, n = this.count, now = 2 * k * n, then = 2 * Math.min(k + 1, this.frames - 1) * n, s = this.states;
+      const dots = (this.classes ? theme.dots : theme.dots.slice(0, 1)).map((colour) => this.dots(colour, 0.82, radius));
+      const n = this.count, now = 2 * k * n, then = 2 * Math.min(k + 1, this.frames - 1) * n, s = this.states;
       const [left, right, bottom, top] = this.box, fx = width / (right - left), fy = this.canvas.height / (top - bottom);
+      this.sheet();
       for (let i = 0; i < n; i++) {
         const px = s[now + 2 * i], py = s[now + 2 * i + 1];
-        const x = (px + part * (s[then + 2 * i] - px) - left) * fx - half, y = (top - py - part * (s[then + 2 * i + 1] - py)) * fy - half;
-        if (x > -9 && y > -9 && x < width && y < this.canvas.height) pen.drawImage(dots[this.classes ? this.classes[i] : 0], x, y);
+        const x = (px + part * (s[then + 2 * i] - px) - left) * fx, y = (top - py - part * (s[then + 2 * i + 1] - py)) * fy;
+        this.stamp(dots[this.classes ? this.classes[i] : 0], x, y);
       }
+      this.lay();
     }
 
     paintPoints(points, colour, radius) {
-      const dot = this.sprite(colour, this.ratio * radius), half = dot.width / 2;
-      for (let i = 0; i < points.length; i += 2) this.context.drawImage(dot, this.x(points[i]) - half, this.y(points[i + 1]) - half);
+      const dots = this.dots(colour, 0.82, this.ratio * radius);
+      this.sheet();
+      for (let i = 0; i < points.length; i += 2) this.stamp(dots, this.x(points[i]), this.y(points[i + 1]));
+      this.lay();
     }
   }
 

@@ -4,6 +4,7 @@ import base64
 import functools
 import inspect
 import io
+import threading
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -66,6 +67,7 @@ CSS = """
 .picks button:focus-visible, .picks button[aria-pressed] { border-color: #d55e00; outline: none; }
 .picks img { display: block; width: 100%; image-rendering: pixelated; border-radius: 2px; }
 .narrow .form { gap: 0; }
+.min_value, .max_value { color: var(--body-text-color-subdued) !important; }
 .katex-display { overflow: auto hidden; padding: 2px 0; margin: 0.5em 0; }
 .prose table th, .prose table td { border-color: var(--border-color-primary) !important; padding: 5px 9px !important; font-size: 13px; }
 .prose table { display: block; overflow-x: auto; border: 0 !important; }
@@ -101,12 +103,17 @@ def theme() -> gr.themes.Base:
 class Page(gr.Blocks):
     """Blocks that bring their looks and limits along, so that ``page.launch()`` is all that an app.py needs."""
 
+    first: "Callable[[], Any] | None" = None
+    """What is computed while the first visitor is on the way."""
+
     def __init__(self, *, defaults: "dict[str, Any]", **options: Any) -> None:
         super().__init__(**options)
         self.launch_defaults = defaults
 
     def launch(self, *arguments: Any, **options: Any) -> Any:
         """`gradio.Blocks.launch`; without a host it serves this machine only, or where GRADIO_SERVER_NAME says."""
+        if self.first is not None:
+            threading.Thread(target=self.first, name="pathline-first-play").start()
         return super().launch(*arguments, **(self.launch_defaults | options))
 
 

@@ -164,7 +164,7 @@ def about(run: Run) -> str:
     if told is not None:
         rows.append(("objective", f"{told.path.schedule!r}, predicts {told.prediction}"))
     rows += _metrics(run.path / METRICS_FILE)
-    return "| | |\n|---|---|\n" + "\n".join(f"| {_plain(key)} | {_plain(value)} |" for key, value in rows)
+    return "| run | |\n|---|---|\n" + "\n".join(f"| {_plain(key)} | {_plain(value)} |" for key, value in rows)
 
 
 def _metrics(path: Path) -> list[tuple[str, str]]:
