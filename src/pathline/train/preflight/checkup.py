@@ -44,7 +44,10 @@ def _all(trainer: "Trainer") -> list[Finding]:
     objective = uncoupled(_own(trainer.objective))
     x_1, rest = given = batch_of(trainer, BATCH, seen)
     ours = isinstance(objective, Matching | BridgeMatching)
-    found += look_at_net(trainer.net, _noisy(x_1), rest.get("y"), objective, given)
+    of_net = look_at_net(trainer.net, _noisy(x_1), rest.get("y"), objective, given)
+    found += of_net
+    if any(finding.level == "error" for finding in of_net):  # nothing that follows would tell more
+        return found
     paired = trainer.feed.generated or (trainer.origin is not None and trainer.origin.paired)
     if isinstance(objective, Matching):
         many = batch_of(trainer, min(1024, max(BATCH, len(seen))), seen)

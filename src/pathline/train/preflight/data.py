@@ -152,6 +152,4 @@ def _passes(trainer: "Trainer") -> "Finding | None":
         return None
     passes = settings.steps * settings.batch_size / len(train)
     told = f"{len(train):,} samples, each seen {passes:.3g} times in {settings.steps:,} steps of {settings.batch_size}"
-    if passes < 1.0:
-        return Finding(level="warning", about="passes", seen=told, remedy=f"--steps {round(settings.steps / passes)}")
-    return Finding(level="ok", about="passes", seen=told)
+    return Finding(level="ok" if passes >= 1.0 else "note", about="passes", seen=told)

@@ -23,7 +23,7 @@ from pathline.testing import oracles
 
 KNOWN, TRIED = 512, 192
 """Points of the denoisers, and points that they are tried on."""
-PLANE, MORE = 32, 1024
+PLANE, MORE = 32, 640
 """Up to this many dimensions, so many of both."""
 REACH, NODES = 7.0, 43
 """lambda runs from -REACH to REACH."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pathline.couplings import Independent
 from pathline.objectives import Matching
 from pathline.schedules import Coefs, Schedule
+from pathline.train.order import derive_seed
 from pathline.train.preflight.finding import Finding
 from pathline.verify.bayes import bayes_objective
 
@@ -80,7 +81,7 @@ def look_at_losses(
     source = rest.get("x_0")
     if source is not None and not paired:  # rows of source and data are not to go together
         source = source.roll(1, 0)
-    generator = torch.Generator(x_1.device).manual_seed(0)
+    generator = torch.Generator(x_1.device).manual_seed(derive_seed(0, "first loss"))
     each = objective.per_sample(Zero(), x_1[rows], None if source is None else source[rows], t=t, generator=generator)
     measured, error = float(each.mean()), float(each.std()) / n**0.5
     found, exact = [], float("nan")
@@ -107,7 +108,7 @@ def _of_net(
     def loss(reading: Any) -> float:
         total = 0.0
         for part in torch.arange(n).split(256):
-            generator = torch.Generator(x_1.device).manual_seed(1)
+            generator = torch.Generator(x_1.device).manual_seed(derive_seed(1, "first loss"))
             now = {name: value[part] for name, value in given.items()}
             total += float(objective.per_sample(reading, x_1[rows][part], t=t[part], generator=generator, **now).sum())
         return total / n
@@ -140,5 +141,5 @@ def least_loss(objective: Matching, x_1: Tensor, rest: dict[str, Tensor]) -> "tu
         return None
     points = x_1[: max(64, min(SUBSET, NUMBERS // x_1[0].numel()))].cpu()
     y = rest["y"][: len(points)].cpu() if "y" in rest else None
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(derive_seed(2, "first loss"))
     return bayes_objective(points, objective, labels=y, n=1024, generator=generator)

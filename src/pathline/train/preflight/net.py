@@ -42,12 +42,10 @@ def look_at_net(
     t = torch.full((len(x_t),), 0.5, device=x_t.device)
     with torch.no_grad():
         out = twin(x_t, t, **cond)
-        found = [
-            _form(twin, x_t, out, cond),
-            _ends(net, twin, x_t, cond),
-            _function(twin, x_t, t, out, cond),
-            _inputs(twin, x_t, t, y, out),
-        ]
+        bad = _function(twin, x_t, t, out, cond) or _form(twin, x_t, out, cond)
+        if bad is not None:
+            return [bad]
+        found = [_ends(net, twin, x_t, cond), _inputs(twin, x_t, t, y, out)]
     return [*(finding for finding in found if finding is not None), _gradients(awake(net).train(), objective, given)]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pathline.train.order import derive_seed
 from pathline.train.preflight.finding import Finding
 
 BINS = 10
@@ -69,7 +70,7 @@ def regressed(objective: Callable[..., Tensor], x_1: Tensor, rest: dict[str, Ten
         loss = objective(
             net,
             data,
-            generator=torch.Generator(x_1.device).manual_seed(0),
+            generator=torch.Generator(x_1.device).manual_seed(derive_seed(0, "regress")),
             **{name: value[rows] for name, value in rest.items()},
         )
     except Exception:  # a network of another kind is asked for

@@ -20,10 +20,8 @@ from pathline.train.setup import uncoupled
 if TYPE_CHECKING:
     from pathline.train.loop import Trainer
 
-TRY = 64
-"""Batch on which the learning rate is tried."""
-SHARE = 0.5
-"""Of the highest rate, what is suggested."""
+TRY = 256
+"""Largest batch on which the learning rate is tried."""
 SMALLEST, LARGEST = 32, 4096
 ROOM = 4
 """A batch is at most the data over this."""
@@ -119,7 +117,7 @@ def _of_data(trainer: "Trainer", seen: Any) -> list[Suggestion]:
     z = trainer.parts.standardizer.transform(seen.x)
     curve = explained_variance(z)
     schedule = getattr(getattr(trainer.objective, "path", None), "schedule", Linear())
-    mean, std, shift = round(curve.mean, 2), round(curve.std, 2), float(f"{curve.shift:.3g}")
+    mean, std, shift = round(curve.mean, 2) + 0.0, round(curve.std, 2), float(f"{curve.shift:.3g}")
     law = "logit_normal" if isinstance(schedule, Linear) else "log_snr_normal"
     scale = float(f"{float(z.std()):.3g}")
     low, high = (float(curve.logsnr[int((curve.share >= share).int().argmax())]) for share in (0.05, 0.95))
@@ -149,18 +147,23 @@ def _of_data(trainer: "Trainer", seen: Any) -> list[Suggestion]:
 
 
 def _of_net(trainer: "Trainer", seen: Any) -> list[Suggestion]:
-    objective, net = uncoupled(copy.deepcopy(trainer.objective)), copy.deepcopy(trainer.net).train()
+    objective = uncoupled(copy.deepcopy(trainer.objective))
     settings: Settings = trainer.settings
     found = []
-    rate = highest_rate(net, objective, batch_of(trainer, min(TRY, settings.batch_size), seen), settings.betas)
-    if rate is not None:
-        lr = float(f"{SHARE * rate:.1g}")
+    x_1, rest = batch_of(trainer, 2 * min(TRY, settings.batch_size), seen)
+    net, rates = trainer.net, []
+    for half in torch.randperm(len(x_1), generator=torch.Generator().manual_seed(0)).chunk(2):
+        net = copy.deepcopy(trainer.net).train()
+        given = x_1[half], {name: value[half] for name, value in rest.items()}
+        rates.append(highest_rate(net, objective, given, settings.betas))
+    if None not in rates:
+        lr = float(f"{math.sqrt(math.prod(rates)):.1g}")
         found.append(
             Suggestion(
                 name="lr",
                 value=lr,
                 flag=f"--lr {lr:g}",
-                reason=f"steps of AdamW lower the loss of a batch up to {rate:.1g}; half of that",
+                reason=f"up to this rate each step of AdamW lowers the loss of a batch ({rates[0]:.2g} and {rates[1]:.2g} on two)",
                 source="range test, Smith 2017; for adamw and adam",
             )
         )
