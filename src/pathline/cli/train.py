@@ -33,6 +33,7 @@ examples:
   pathline train --data mine.npz --net "mlp(width=256, depth=4)" --steps 20000
   pathline train digits --data mine.npz     the settings of a recipe, your data
   pathline train moons --resume             go on after an interruption, bit for bit
+  torchrun --standalone --nproc_per_node 4 -m pathline train moons    the same run by several processes
   pathline train --data mine.npz --dry-run  look at data, network, memory and time, suggest settings, and stop
   pathline train digits --eval-every 500 --track tensorboard
 
@@ -89,11 +90,16 @@ def main(words: list[str]) -> None:
         _dry_run(config, arguments)
         return
     trainer = trainer_of(config, resume=arguments.resume, overwrite=arguments.overwrite)
-    _announce(trainer, config)
-    if arguments.check and not arguments.resume:
+    first = trainer.processes.first
+    if first:
+        _announce(trainer, config)
+    if arguments.check and not trainer.resume and not config.shard:  # which looks at a whole net
         trainer.processes.once(lambda: _check(trainer))
     begin = time.perf_counter()
     run = trainer.fit()
+    trainer.processes.leave()
+    if not first:
+        return
     print(f"trained to step {trainer.step} in {time.perf_counter() - begin:.0f} s: {run.path}")
     if trainer.watch.over:
         print(f"stopped early, as {trainer.watch.told()}; what follows is of step {run.step}")
@@ -146,8 +152,10 @@ def _dry_run(config: TrainConfig, arguments: Arguments) -> None:
     """The check, and what the data suggest. A folder that is taken is no hindrance: nothing is written."""
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.resume:
-            config = config.replace(out=f"{folder}/run")
+            config = config.replace(out=f"{folder}/run", shard=False)
         trainer = trainer_of(config, resume=arguments.resume)
+        if not trainer.processes.first:
+            return
         _announce(trainer, config)
         found = checkup(trainer)
         print(f"{found}\n\nchecked in {found.seconds:.1f} s; the data suggest:\n", flush=True)
@@ -164,7 +172,8 @@ def _announce(trainer: Trainer, config: TrainConfig) -> None:
         f"{train.name}: {len(train)} samples of shape {train.shape} to train on, "
         f"{0 if held_out is None else len(held_out)} held out{classes}\n"
         f"{config.net}: {weights:,} weights, {config.prediction} prediction, {config.schedule} path, "
-        f"{config.steps} steps of {config.batch_size} on {trainer.loss_sum.device}",
+        f"{config.steps} steps of {config.batch_size} on {trainer.loss_sum.device}"
+        + (f" of {trainer.processes.count} processes" if trainer.processes.count > 1 else ""),
         flush=True,
     )
 

@@ -4,6 +4,7 @@ A sharded tensor is torch's DTensor. It is made whole for a checkpoint and cut a
 checkpoint is the same whatever the processes were.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,8 @@ def shard(nets: Iterable[nn.Module], processes: "Processes") -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    # an output that is a view, as of a reshape, is not written to by anything here
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(processes.device.type, (processes.count,))
     for net in nets:
         for part in [*blocks_of(net), net]:

@@ -39,16 +39,28 @@ class Processes:
 
     @classmethod
     def joined(cls, *, cpu: bool) -> "Processes":
-        """Those that the launcher started, joined by accelerate."""
+        """Those that the launcher started, joined by accelerate; on the CPU where there is nothing else to train on.
+
+        Raises:
+            RuntimeError: accelerate joined other processes than the launcher started.
+        """
         from accelerate import PartialState
 
-        state = PartialState(cpu=cpu)
+        started = _started()
+        state = PartialState(
+            cpu=cpu or (started > 1 and not torch.cuda.is_available() and not torch.xpu.is_available())
+        )
+        if state.num_processes != started:
+            raise RuntimeError(
+                f"{started} processes were started, but accelerate joins {state.num_processes} ({state.distributed_type}): "
+                "--cpu trains on the CPU"
+            )
         return cls(torch.device(state.device or "cpu"), state.process_index, state.num_processes)
 
     @classmethod
     def started(cls, *, cpu: bool) -> "Processes":
         """Those of a launcher, or this one alone on the GPU if there is one."""
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if _started() > 1:
             return cls.joined(cpu=cpu)
         return cls(torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu"))
 
@@ -162,6 +174,11 @@ class AskedToStop:
     def number(self) -> int:
         """The signal, agreed upon."""
         return self._agreed if self._processes.count > 1 else self._stop.number
+
+
+def _started() -> int:
+    """How many processes the launcher started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def share_of(total: int, k: int, parts: int) -> slice:
