@@ -217,8 +217,9 @@ def test_ab_weights_are_the_classical_ones() -> None:
         move = pl.SOLVERS[name].plan(bound, grid, None)[-1]
         assert move.predict.scale == pytest.approx(1.0, abs=1e-14)
         assert move.predict.weights == pytest.approx([w / 8 for w in table], abs=1e-14)
-    corrected = pl.SOLVERS["abm3"].plan(bound, grid, None)[-1].correct
-    assert corrected.weights == pytest.approx([w / 192 for w in (9, 19, -5, 1)], abs=1e-14)
+    corrected = pl.SOLVERS["abm3"].plan(bound, grid, None)[-1]
+    assert corrected.redo is not None
+    assert (corrected.share, *corrected.redo.weights) == pytest.approx([w / 192 for w in (9, 19, -5, 1)], abs=1e-14)
 
 
 def test_nodes_too_close_together_are_left_out() -> None:

@@ -7,6 +7,11 @@ import torch
 from torch import Tensor
 
 
+def eager_inference() -> bool:
+    """Whether no gradient, transform or compiler looks at what is computed: then a fresh tensor may be overwritten."""
+    return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+
+
 def ordinary(value: Any) -> Any:
     """``value``, or its copy where it is a tensor made in inference mode, which no gradient may pass through."""
     if isinstance(value, Tensor) and value.is_inference():

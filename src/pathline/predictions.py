@@ -17,6 +17,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pathline._autograd import eager_inference
 from pathline._typing import Scalar
 from pathline.schedules import Coefs
 
@@ -58,8 +59,15 @@ def combine(a: Scalar, x: Tensor, b: Scalar, y: Tensor) -> Tensor:
     if not isinstance(a, Tensor) and a == 0.0:
         return _times(b, y)
     if not isinstance(b, Tensor):
-        return _times(a, x) if b == 0.0 else torch.add(_times(a, x), y, alpha=b)
+        out = _times(a, x)
+        if b == 0.0:
+            return out
+        if out is not x and eager_inference() and out.dtype == y.dtype and out.shape == y.shape:
+            return out.add_(y, alpha=b)  # one buffer less at the peak
+        return torch.add(out, y, alpha=b)
     if b.ndim == 0:  # may live on the CPU beside states on a GPU, which the fused operation refuses
+        if b.device.type == "cpu" and eager_inference():
+            return combine(a, x, b.item(), y)
         return _times(a, x) + b * y
     return torch.addcmul(_times(a, x), b, y)
 

@@ -1,17 +1,20 @@
 """``pathline compare RUN``."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
 import tyro
+from torch import Tensor
 
 from pathline.cli.parsing import parse
 
 ABOUT = """\
 Which solver for which budget? Every deterministic solver on every built-in grid, and the run's tuned solvers, against
-converged samples from the same noise: a table, RUN/compare.json and RUN/compare.png, and a recommendation per budget.
+converged samples from the same noise: a table with the error and the metrics of the run (FD where it has labelled images,
+else W2, and sliced W2), RUN/compare.json and RUN/compare.png, and a recommendation per budget.
 
 examples:
   pathline compare runs/moons
@@ -53,9 +56,8 @@ def main(words: "list[str]") -> None:
 
 
 def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
-    """For each budget and solver its best grid: RMS error, and sliced W2 of the samples to data that were held out."""
+    """For each budget and solver its best grid: RMS error, and distances of the samples to data that were held out."""
     from pathline.guidance import guide
-    from pathline.metrics import sliced_wasserstein2
     from pathline.solvers import Noise, load_solver
     from pathline.solvers.frontier import endpoint, ranking, reference, rms
     from pathline.solvers.integrate import bar
@@ -67,13 +69,7 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
     field = guide(field, weight)
     labels = run.labels(n)
     cond = {} if labels is None else {"y": labels}
-    real = (run.data.held_out or run.data.train).x.flatten(1)
-    count = min(n, len(real))
-
-    def quality(ends: torch.Tensor) -> float:
-        made = run.decode(ends).flatten(1)[:count]
-        return float(sliced_wasserstein2(made, real[:count], generator=torch.Generator().manual_seed(0)))
-
+    distances = distances_of(run, n)
     rows: list[dict[str, Any]] = []
     with evaluating(field), torch.inference_mode():
         if run.origin is None:
@@ -82,9 +78,9 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
             x_0 = run.origin.points(arguments.seed, n)
         target, moved = reference(field, x_0, cond, tolerance=1e-3)
 
-        def add(budget: int, solver: str, grid: str, ends: torch.Tensor) -> None:
+        def add(budget: int, solver: str, grid: str, ends: Tensor) -> None:
             named = {"evaluations": budget, "solver": solver, "grid": grid}
-            rows.append({**named, "error": rms(ends - target), "sliced_w2": quality(ends)})
+            rows.append({**named, "error": rms(ends - target), **distances(run.decode(ends))})
 
         for budget in bar(arguments.budgets, True, "budgets"):
             seen: set[str] = set()
@@ -95,28 +91,55 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
         for path in sorted((run.path / SOLVER_FILES).glob("*.json")):
             tuned = load_solver(path)
             add(len(tuned.clock), path.stem, "its own", endpoint(field, x_0, tuned, tuned.own_grid(field.path), cond))
-        converged = {"uncertainty": moved, "sliced_w2": quality(target)}
+        converged = {"uncertainty": moved, **distances(run.decode(target))}
     return {"rows": rows, "converged": converged, "samples": n, "guidance": str(weight)}
+
+
+def distances_of(run: Any, n: int) -> Callable[[Tensor], dict[str, float]]:
+    """A function of ``n`` samples in the units of the data: their distances to as many held-out data, by name."""
+    from pathline.metrics import frechet_distance, sliced_wasserstein2, wasserstein2
+    from pathline.train.assess import classifier
+
+    part = run.data.held_out or run.data.train
+    judge = classifier(run) if part.image and run.data.train.y is not None else None
+    real = part.x[:n]
+    features = None if judge is None else judge.features(part.x)
+
+    def distances(made: Tensor) -> dict[str, float]:
+        made = made[: len(real)]
+        flat, target = made.flatten(1), real[: len(made)].flatten(1)
+        found = {}
+        if judge is not None and features is not None:
+            found["FD"] = frechet_distance(judge.features(made), features)
+        else:
+            found["W2"] = wasserstein2(flat, target)
+        return found | {"sliced W2": sliced_wasserstein2(flat, target, generator=torch.Generator().manual_seed(0))}
+
+    return distances
 
 
 def table(found: dict[str, Any], most: int = 5) -> str:
     """The best ``most`` solvers per budget, and what to use."""
-    lines = [f"{'evaluations':>11}  {'solver':<16} {'grid':<16} {'RMS error':>10} {'sliced W2':>10}"]
+    converged = found["converged"]
+    metrics = [name for name in converged if name != "uncertainty"]
+
+    def line(evaluations: Any, solver: str, grid: str, error: str, row: dict[str, Any]) -> str:
+        return f"{evaluations:>11}  {solver:<16} {grid:<16} {error:>10}" + "".join(
+            f" {row[name]:>10.4g}" if row else f" {name:>10}" for name in metrics
+        )
+
+    lines = [line("evaluations", "solver", "grid", "RMS error", {})]
     advice = []
     rows = found["rows"]
     for budget in sorted({row["evaluations"] for row in rows}):
         here = sorted((row for row in rows if row["evaluations"] == budget), key=lambda row: row["error"])
-        lines += [
-            f"{budget:>11}  {row['solver']:<16} {row['grid']:<16} {row['error']:>10.4g} {row['sliced_w2']:>10.4g}"
-            for row in here[:most]
-        ]
+        lines += [line(budget, row["solver"], row["grid"], f"{row['error']:.4g}", row) for row in here[:most]]
         best = here[0]
         grid = "" if best["grid"] == "its own" else f" on the {best['grid']} grid"
         advice.append(f"at {budget} evaluations use {best['solver']}{grid}")
-    converged = found["converged"]
-    lines.append(f"{'converged':>11}  {'':<33} {converged['uncertainty']:>10.2g} {converged['sliced_w2']:>10.4g}")
+    lines.append(line("converged", "", "", f"{converged['uncertainty']:.2g}", converged))
     lines.append("RMS error: distance to converged samples of the same noise, in standardised units;")
-    lines.append("sliced W2: distance of the samples to held-out data, in the units of the data.")
+    lines.append(f"{', '.join(metrics)}: distances of the samples to held-out data, in the units of the data.")
     return "\n".join([*lines, "", *advice])
 
 

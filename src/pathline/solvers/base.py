@@ -68,11 +68,6 @@ def as_time(t: "Tensor | float") -> Tensor:
     return t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
 
 
-def eager_inference() -> bool:
-    """Whether no gradient, transform or compiler looks at what is computed: then a fresh tensor may be overwritten."""
-    return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
-
-
 class Noise:
     """Where a stochastic solver takes its increments from; unit normals per interval of time.
 

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from pathline._autograd import eager_inference
 from pathline._typing import Scalar
 from pathline.paths.affine import AffinePath
 from pathline.predictions import Prediction
 from pathline.schedules import Coefs, Linear, Schedule
-from pathline.solvers.base import eager_inference
 
 NEGLIGIBLE = 1e-6
 """sigma/alpha below which a state counts as data, and alpha/sigma below which it counts as noise: the floor of a schedule and

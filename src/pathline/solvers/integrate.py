@@ -66,14 +66,17 @@ def run(
     """Step ``x`` along ``grid``. ``callback(step, t, x)`` is called after each step; True stops there."""
     state = solver.start(field, x, grid, Noise() if noise is None else noise)
     moments = grid.unbind()
-    states = [x]
+    states = [x] if record else []
+    handed = [x, state]
+    del x, state  # a step owns what it is handed, so that it can free what it no longer needs
     done = 0
     for done, (t, s) in enumerate(bar(list(pairwise(moments)), progress), start=1):
-        x, state = solver.step(field, x, t, s, state)
+        handed.extend(solver.step(field, handed.pop(0), t, s, handed.pop(0)))
         if record:
-            states.append(x)
-        if callback is not None and callback(done, s, x):
+            states.append(handed[0])
+        if callback is not None and callback(done, s, handed[0]):
             break
+    x, state = handed
     size = max(len(x), 1)
     return Solution(
         x=x,

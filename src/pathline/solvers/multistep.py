@@ -42,8 +42,10 @@ class Move(NamedTuple):
     """The step itself."""
     jump: bool
     """Whether it is of the displacement alone, where the clock is infinite (order 1)."""
-    correct: Combination | None
-    """The step before, made again with the new prediction as its first node."""
+    redo: Combination | None
+    """The step made again with the prediction at its end as one more node, all but the share of that one."""
+    share: Scalar | None
+    """The weight of the new prediction in the step before, where that is made again."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ class History:
     index: int = 0
     times: tuple[Tensor, ...] = ()
     values: tuple[Tensor, ...] = ()
-    origin: Tensor | None = None
-    """The state from which the last prediction was made, where a corrector needs it."""
+    redone: Tensor | None = None
+    """The last step made again, but for the share of the prediction at its end, where there is a corrector."""
     predicted: Tensor | None = None
+    """Where that step led at first."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +107,28 @@ class Multistep(Solver):
     def step(self, field: BaseField | Bound, x: Tensor, t: Tensor, s: Tensor, state: Any) -> tuple[Tensor, History]:
         field, t, s = bind(field), as_time(t), as_time(s)
         past = History() if state is None else state
+        del state  # here and below: what no later line needs does not occupy memory
         times = (t, *past.times)[: self.nodes + 1]
         move = self._move(field, times, s, past)
         estimate = field(x, t)
         p = _read(field, estimate, self.row, move)
-        values = (p, *past.values)
-        if move.correct is not None and past.origin is not None and x is past.predicted:
-            x = move.correct.of(past.origin, values)
-        values = values[: self.nodes]
-        x_s = move.predict.of(x, (estimate.read(DISPLACEMENT),) if move.jump else values)
-        kept = (x, x_s) if self.corrector else (None, None)
-        return x_s, History(past.plan, past.index + 1, times, values, *kept)
+        plan, index, older = past.plan, past.index + 1, past.values
+        redone = past.redone if x is past.predicted else None
+        del past
+        leap = None
+        if move.jump:
+            older = () if index == len(plan) else older
+            leap = estimate.read(DISPLACEMENT)
+        del estimate
+        if move.share is not None and redone is not None:
+            x = Combination(1.0, (move.share,)).of(redone, (p,))
+        del redone
+        values = (p, *older)
+        del p, older
+        x_s = move.predict.of(x, values if leap is None else (leap,))
+        if move.redo is None or index == len(plan):
+            return x_s, History(plan, index, times, values[: self.nodes - 1])
+        return x_s, History(plan, index, times, values[: self.nodes - 1], move.redo.of(x, values), x_s)
 
     def _move(self, field: Bound, times: tuple[Tensor, ...], s: Tensor, past: History) -> Move:
         if past.index < len(past.plan):
@@ -137,7 +151,6 @@ class Multistep(Solver):
         jumps = list(zip(numbers(whole[1:] / whole[:-1]), numbers(share)))
         moves: list[Move] = []
         for i, (t, s) in enumerate(pairwise(grid.tolist())):
-            redo = i > 0 and self.corrector and steps[i - 1]
             moves.append(
                 Move(
                     t=t,
@@ -147,7 +160,8 @@ class Multistep(Solver):
                     if steps[i]
                     else Combination(jumps[i][0], jumps[i][1:]),
                     jump=not steps[i],
-                    correct=Combination(scales[i - 1], tuple(corrects[i - 1])) if redo else None,
+                    redo=Combination(scales[i], tuple(corrects[i][1:])) if self.corrector and steps[i] else None,
+                    share=corrects[i - 1][0] if i > 0 and self.corrector and steps[i - 1] else None,
                 )
             )
         return tuple(moves)

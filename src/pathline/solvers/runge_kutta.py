@@ -5,9 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
+from pathline._autograd import eager_inference
+from pathline._typing import Scalar
 from pathline.field import BaseField
 from pathline.predictions import combine
-from pathline.solvers.base import Bound, Solver, as_time, bind, eager_inference
+from pathline.solvers.base import Bound, Solver, as_time, bind
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,24 @@ class RungeKutta(Solver):
         if 1.0 in tableau.c and field.singular(s):
             tableau = MIDPOINT
         h = s - t
-        stages: list[Tensor] = []
-        for row, c in zip(tableau.a, tableau.c, strict=True):
-            time = t if c == 0.0 else (s if c == 1.0 else t + c * h)
-            stages.append(field(advance(x, h, row, stages), time).velocity)
-        return advance(x, h, tableau.b, stages), state
+        step = h.item() if eager_inference() else h
+        x_s = x
+        slopes: dict[int, Tensor] = {}
+        for i, (row, c) in enumerate(zip(tableau.a, tableau.c, strict=True)):
+            point = x
+            for j, w in enumerate(row):
+                point = add(x, point, w, step, slopes.get(j))
+            slopes = {j: k for j, k in slopes.items() if any(later[j] for later in tableau.a[i + 1 :])}
+            slopes[i] = field(point, t if c == 0.0 else (s if c == 1.0 else t + c * h)).velocity
+            del point
+            x_s = add(x, x_s, tableau.b[i], step, slopes[i])
+        return x_s, state
 
 
-def advance(x: Tensor, h: Tensor, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
-    """x + h sum_i w_i k_i."""
-    # where no gradient can reach h, a number in its place spares an operation and a state in memory
-    step = h.item() if eager_inference() else h
-    for w, k in zip(weights, slopes, strict=True):
-        if w != 0.0:
-            x = combine(1.0, x, step if w == 1.0 else step * w, k)
-    return x
+def add(x: Tensor, total: Tensor, weight: float, step: Scalar, slope: Tensor | None) -> Tensor:
+    """total + step weight slope, in the memory of ``total`` where that is neither ``x`` nor seen by a gradient."""
+    if weight == 0.0 or slope is None:
+        return total
+    if total is not x and isinstance(step, float) and total.dtype == slope.dtype:
+        return total.add_(slope, alpha=step * weight)
+    return combine(1.0, total, step if weight == 1.0 else step * weight, slope)
