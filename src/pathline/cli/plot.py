@@ -9,13 +9,21 @@ from pathline._errors import lookup
 from pathline.cli.parsing import UsageError, parse
 
 ABOUT = """\
-Draw pictures of a run into its folder: samples, trajectories, snapshots, field, film, loss. Without a kind, every one
-that fits its data.
+Draw pictures of a run into its folder. Without a kind, every one that fits its data and takes no measuring.
+
+  samples       beside held-out data, or a row a class        loss          over the steps
+  source        where a flow between data sets begins         bins          loss by time, from early to late
+  trajectories  of points in the plane                        straightness  how much paths bend at each time
+  snapshots     points in the plane at five times             nfe           error against evaluations of the field
+  density       their density                                 verify        loss by time beside the least possible
+  phase         states on the line over time
+  field         velocity in the plane
+  film          images on their way from noise
 
 examples:
   pathline plot runs/moons
-  pathline plot runs/moons trajectories loss
-  pathline plot runs/digits film --n 5"""
+  pathline plot runs/moons trajectories nfe
+  pathline plot runs/digits --kind film --n 5"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +33,9 @@ class Arguments:
     run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
     """Folder of a run, such as runs/moons."""
     kinds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[KIND ...]"), tyro.conf.Positional] = ()
-    """What to draw; everything that fits if nothing is named."""
+    """What to draw; everything that fits and is quick if nothing is named."""
+    kind: tuple[str, ...] = ()
+    """The same as an option: --kind film loss."""
     n: int | None = None
     """How many samples are shown."""
 
@@ -36,14 +46,15 @@ def main(words: list[str]) -> None:
     from pathline.train import Run, pictures
     from pathline.viz import save
 
-    for kind in arguments.kinds:
+    wanted = dict.fromkeys(arguments.kinds + arguments.kind)
+    for kind in wanted:
         lookup("picture", kind, pictures.KINDS)
     run = Run.open(arguments.run)
-    for kind in arguments.kinds:
+    for kind in wanted:
         reason = pictures.misfit(kind, run)
         if reason is not None:
             raise UsageError(reason)
-    fitting = [kind for kind in pictures.KINDS if pictures.misfit(kind, run) is None]
-    for kind in arguments.kinds or fitting:
+    quick = [kind for kind in pictures.KINDS if kind not in pictures.SLOW and pictures.misfit(kind, run) is None]
+    for kind in wanted or quick:
         path = save(pictures.KINDS[kind](run, n=arguments.n), run.path / f"{kind}.png")
         print(f"{kind:<13}{path}", flush=True)

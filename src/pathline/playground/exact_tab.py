@@ -154,7 +154,7 @@ def _play(*values: Any) -> "Iterator[Any]":
 
 
 def _table(found: "list[tuple[str, exact.Summary]]", settings: "list[Setting]") -> str:
-    head = "| setting | evaluations | steps | time | length of the way / distance | bend (T12) | sliced W2 to the data |\n|---|---|---|---|---|---|---|"
+    head = "| setting | evaluations | steps | time | length of the way / distance | bend (T12) | sliced W2 to data |\n|---|---|---|---|---|---|---|"
     lines = [head]
     for (title, s), setting in zip(found, settings, strict=True):
         if s.distance is None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pathline.objectives import BridgeMatching
+from pathline.train import measured_pictures as measured
 from pathline.train.run import Run
 
 if TYPE_CHECKING:
@@ -63,6 +64,21 @@ def snapshots(run: Run, n: "int | None" = None) -> "Axes":
     return viz.snapshots(run.in_your_units(run.trajectory(2000 if n is None else n)))
 
 
+def density(run: Run, n: "int | None" = None) -> "Axes":
+    """The smoothed density of samples in the plane at five times."""
+    from pathline import viz
+
+    return viz.snapshots(run.in_your_units(run.trajectory(4000 if n is None else n)), smooth=True)
+
+
+def phase(run: Run, n: "int | None" = None) -> "Axes":
+    """Time × state of samples on the line: their density, and forty of their paths."""
+    from pathline import viz
+
+    solution = run.in_your_units(run.trajectory(4000 if n is None else n))
+    return viz.phase_portrait(solution, background=solution)
+
+
 def field(run: Run, n: "int | None" = None, t: float = 0.5) -> "Axes":
     """The velocity in the plane, in standardised units."""
     from pathline import viz
@@ -97,17 +113,31 @@ KINDS: dict[str, Callable[..., "Axes"]] = {
     "source": source,
     "trajectories": trajectories,
     "snapshots": snapshots,
+    "density": density,
+    "phase": phase,
     "field": field,
     "film": film,
     "loss": loss,
+    "bins": measured.bins,
+    "straightness": measured.straightness,
+    "nfe": measured.nfe,
+    "verify": measured.verify,
 }
 """Pictures by the name that `pathline plot` takes: functions of a run and a number of samples."""
+SLOW = ("nfe", "verify")
+"""Pictures that take minutes of measuring on a large network: drawn when they are asked for."""
 
 
 def misfit(kind: str, run: Run) -> "str | None":
     """Why ``kind`` cannot be drawn of ``run``; None if it can."""
-    if kind in ("trajectories", "snapshots", "field") and run.shape != (2,):
+    if kind in ("trajectories", "snapshots", "density", "field") and run.shape != (2,):
         return f"{kind} shows points in the plane, but a sample of {run.path} has shape {run.shape}"
+    if kind == "phase" and run.shape != (1,):
+        return f"phase shows states on the line, but a sample of {run.path} has shape {run.shape}"
+    if kind == "verify" and run.begin_standardizer is not None:
+        return f"{run.path} starts from data: its field is compared with an exact one only where it starts from noise"
+    if kind == "bins" and not any(record.get("loss_by_t") for record in run.log):
+        return f"{run.path} has no losses by time in its log: train with time_bins above 0"
     if kind == "source" and run.begin_standardizer is None:
         return f"{run.path} starts from Gaussian noise: there is no source to show"
     if kind == "film" and not run.about["image"]:

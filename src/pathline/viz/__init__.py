@@ -23,6 +23,7 @@ from pathline.viz.report import KeyFigure, Picture, Section, write_report
 from pathline.viz.saving import png, save
 from pathline.viz.sources import Density
 from pathline.viz.style import PALETTE, style
+from pathline.viz.timewise import loss_by_time, over_time
 
 __all__ = [
     # samples
@@ -30,7 +31,7 @@ __all__ = [
     # flows
     "trajectories", "field", "density", "snapshots", "phase_portrait", "Density",
     # curves
-    "loss", "error_curve", "running_mean",
+    "loss", "loss_by_time", "error_curve", "over_time", "running_mean",
     # files
     "animate", "save", "png", "write_report", "KeyFigure", "Picture", "Section",
     # parts

@@ -43,7 +43,7 @@ def loss(
     Raises:
         FileNotFoundError, ValueError: no such file, a file without records, or no record of a key.
     """
-    rows = _read(records) if isinstance(records, (str, PathLike)) else list(records)
+    rows = read_records(records) if isinstance(records, (str, PathLike)) else list(records)
     curves = {key: _curve(rows, key) for key in keys}
     with style():
         ax = new_axes(ax, 5.4, 3.0)
@@ -134,7 +134,7 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     return np.where(last - first == 1, values, np.where(known > 0, means, np.nan))
 
 
-def _read(path: "str | PathLike[str]") -> list[dict[str, Any]]:
+def read_records(path: "str | PathLike[str]") -> list[dict[str, Any]]:
     """The records of a ``.jsonl`` file, but for the lines that a crash cut short."""
     path = Path(path)
     if not path.is_file():

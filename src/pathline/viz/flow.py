@@ -139,6 +139,7 @@ def snapshots(
     times: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     limits: Limits | None = None,
     generator: torch.Generator | None = None,
+    smooth: bool = False,
     title: str | None = None,
     ax: "Axes | None" = None,
     **cond: Any,
@@ -150,16 +151,19 @@ def snapshots(
             carries; or a solution with a trajectory (steps + 1, B, 2), by its points at the visited times nearest to
             ``times``.
         generator: draws the particles.
+        smooth: shows the points of a solution as a density too; some thousands of them make a good one.
     """
     if len(times) == 0:
         raise ValueError("times must hold at least one time, got none")
     refuse_unused(source, generator, cond)
+    if smooth and not isinstance(source, Solution):
+        raise ValueError("smooth is read by nothing: only the points of a solution can be shown either way")
     if isinstance(source, Solution):
         states = recorded(source, 2)
         chosen = [int((source.times - t).abs().argmin()) for t in times]
         clouds, times = [states[k] for k in chosen], [float(source.times[k]) for k in chosen]
         box = frame(states.reshape(-1, 2)) if limits is None else check_limits(limits)
-        pictures = []
+        pictures = [smoothed(cloud, box) for cloud in clouds] if smooth else []
     elif isinstance(source, Density):
         clouds, box = [], box_of(limits, [source], cond)
         pictures = [exact_density(source, t, box, cond) for t in times]
@@ -187,7 +191,7 @@ def snapshots(
 def phase_portrait(
     solution: Solution,
     *,
-    background: Density | None = None,
+    background: "Density | Solution | None" = None,
     paths: int = 40,
     limits: tuple[float, float] | None = None,
     title: str | None = None,
@@ -196,10 +200,11 @@ def phase_portrait(
 ) -> "Axes":
     """A solve on the line: the first ``paths`` paths over time, on the density p_t(x) of an exact field.
 
-    ``solution`` has a trajectory (steps + 1, B, 1). Each instant is inked relative to its own maximum.
+    ``solution`` has a trajectory (steps + 1, B, 1). A solution as ``background``, this one or another, is shown by the
+    smoothed density of all its particles. Each instant is inked relative to its own maximum.
     """
-    if cond and background is None:
-        raise ValueError(f"{', '.join(cond)}: conditions are read by nothing without a background")
+    if cond and not isinstance(background, Density):
+        raise ValueError(f"{', '.join(cond)}: conditions are read by nothing without a field as background")
     states = recorded(solution, 1)[:, :, 0]
     finite = states[np.isfinite(states)]
     if finite.size == 0:
@@ -209,7 +214,9 @@ def phase_portrait(
     box = (float(times.min()), float(times.max()), low, high)
     with style():
         ax = new_axes(ax, 5.4, 3.2)
-        if background is not None:
+        if isinstance(background, Solution):
+            paint(ax, _columns(background, box), box, stops=LIGHT)
+        elif background is not None:
             places = np.linspace(box[2], box[3], RESOLUTION)
             moments = box[0] + (np.arange(RESOLUTION) + 0.5) / RESOLUTION * (box[1] - box[0])
             columns = [log_density(background, places[:, None], float(t), cond) for t in moments]
@@ -219,6 +226,25 @@ def phase_portrait(
         if title:
             ax.set_title(title)
     return ax
+
+
+def _columns(solution: Solution, box: Limits) -> np.ndarray:
+    """The density of particles on the line over time, (RESOLUTION, RESOLUTION), each column relative to its maximum."""
+    states, times = recorded(solution, 1)[:, :, 0], solution.times.double().numpy()
+    order = np.argsort(times)
+    moments = box[0] + (np.arange(RESOLUTION) + 0.5) / RESOLUTION * (box[1] - box[0])
+    steps = np.arange(RESOLUTION)
+    blur = np.exp(-0.5 * ((steps[:, None] - steps[None]) / (RESOLUTION / 70.0)) ** 2)
+    columns = []
+    for t in moments:
+        k = int(np.clip(np.searchsorted(times[order], t, side="right"), 1, len(order) - 1))
+        first, last = order[k - 1], order[k]
+        part = float(np.clip((t - times[first]) / max(times[last] - times[first], 1e-12), 0.0, 1.0))
+        now = states[first] + part * (states[last] - states[first])
+        counts, _ = np.histogram(now[np.isfinite(now)], bins=RESOLUTION, range=box[2:])
+        smooth = blur @ counts
+        columns.append(smooth / max(float(smooth.max()), 1e-12))
+    return np.stack(columns, 1)
 
 
 def _frame_only(ax: "Axes") -> None:
