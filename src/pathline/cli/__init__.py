@@ -18,6 +18,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("pathline.cli.compare", "which solver for which budget of evaluations, on a run"),
     "plot": ("pathline.cli.plot", "pictures of a run: samples, trajectories, field, loss"),
     "verify": ("pathline.cli.verify", "check the theory by numbers, or where in time a run is wrong"),
+    "experiment": (
+        "pathline.cli.experiment",
+        "an ablation with table and picture: predictions, times, solvers, guidance",
+    ),
     "animate": ("pathline.cli.animate", "a film of a run: samples on their way from noise to data"),
     "play": ("pathline.cli.play", "see flows move: a playground in your browser, on this machine alone"),
 }
