@@ -110,6 +110,7 @@ def scripted(monkeypatch):
     from pathline import viz
 
     figure = viz.samples(torch.randn(8, 2))
+    monkeypatch.setattr(viz, "save", lambda shown, path: path.write_bytes(b""))  # drawing takes most of the time
 
     def script(values):
         monkeypatch.setattr(watching.Watch, "_measure", lambda self: (dict(values[self.trainer.step]), figure))

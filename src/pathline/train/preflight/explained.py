@@ -69,18 +69,18 @@ def explained_variance(x: Tensor, *, seed: int = 0) -> Explained:
     total = float((rest**2).sum(1).mean())
     if not total > 0.0 or not float(known.abs().max()) > 0.0:
         raise ValueError("all samples are the same: there is no variance to explain")
+    powers, axes = torch.linalg.eigh(known.T @ known / len(known))
+    known, rest = known @ axes, rest @ axes  # noise is the same in any directions
     noise = torch.randn(rest.shape, generator=generator, dtype=rest.dtype)
     oracle = oracles.empirical(known, AffinePath(Linear()))
-    powers, axes = torch.linalg.eigh(known.T @ known / len(known))
 
     def error(logsnr: float) -> float:
         """Mean squared error, over samples, of the better denoiser at x_1 + r x_0."""
         r = math.exp(-logsnr)
         seen = rest + r * noise
-        linear = (seen @ axes * (powers / (powers + r * r))) @ axes.T
         t = torch.tensor(1.0 / (1.0 + r), dtype=torch.float64)  # the linear path at this log-SNR
-        nearest = oracle(t * seen, t).data
-        return min(float((each - rest).square().sum(1).mean()) for each in (linear, nearest))
+        denoised = (seen * (powers / (powers + r * r)), oracle(t * seen, t).data)
+        return min(float((each - rest).square().sum(1).mean()) for each in denoised)
 
     logsnr = torch.linspace(-REACH, REACH, NODES, dtype=torch.float64) - math.log(total / x[0].numel()) / 2
     left = torch.tensor([error(value) for value in logsnr.tolist()]).double() / total
