@@ -57,6 +57,7 @@ class Weights:
         if settings.shard:
             shard([net, self.ema.net, *(average.net for average in self.averages.all)], processes)
             check_first_batch(net, objective, first, classes)
+            net.reshard()  # pyright: ignore[reportCallIssue]  # without a backward pass the root stays whole
         elif processes.count > 1:
             self.called = replicate(net, processes, unused=_some_unused(net, objective, first))
         self.stepper = Stepper(net, settings, processes.device)
