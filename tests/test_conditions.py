@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import pathline as pl
-from pathline.nets import MLP, DiT, TimeClassifier
+from pathline.nets import MLP, DiffusersUNet, DiT, TimeClassifier, UNet
 from pathline.testing import laws
 
 LINEAR = pl.AffinePath(pl.Linear())
@@ -37,8 +37,18 @@ CONDITIONS = {
 }
 
 
-def test_nets_with_several_conditions_obey_the_law_and_read_each() -> None:
-    net = dit(num_classes=3, vector_dim=4, image_channels=2)
+def unet(**options) -> torch.nn.Module:
+    return awake(UNet(8, 1, 2, (8, 8), heads=2, bottom=1, embedded=16, time_features=8, **options))
+
+
+def library_unet(**options) -> torch.nn.Module:
+    pytest.importorskip("diffusers")
+    return awake(DiffusersUNet(8, 1, (8, 8), 1, (1,), head_width=4, groups=4, **options))
+
+
+@pytest.mark.parametrize("build", [dit, unet, library_unet])
+def test_nets_with_several_conditions_obey_the_law_and_read_each(build) -> None:
+    net = build(num_classes=3, vector_dim=4, image_channels=2)
     laws.check_net(net, (1, 8, 8), **CONDITIONS)
     x, t = image(3, 1, 8, 8), torch.tensor(0.3)
     base = net(x, t, **CONDITIONS)
