@@ -129,7 +129,7 @@ def _open(path: str, split: str, streaming: bool) -> Any:
     if place.is_dir():
         try:
             found = datasets.load_from_disk(path)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no folder that save_to_disk wrote: {error}") from None
         if isinstance(found, datasets.DatasetDict):
             if split not in found:
@@ -140,7 +140,12 @@ def _open(path: str, split: str, streaming: bool) -> Any:
         raise FileNotFoundError(f"no file or folder {path}")
     if place.suffix not in BUILDERS:
         raise ValueError(f"cannot read {path}: expected a folder of save_to_disk or one of {', '.join(BUILDERS)}")
-    return datasets.load_dataset(BUILDERS[place.suffix], data_files=path, split="train", streaming=streaming)
+    from datasets.exceptions import DatasetGenerationError
+
+    try:
+        return datasets.load_dataset(BUILDERS[place.suffix], data_files=path, split="train", streaming=streaming)
+    except DatasetGenerationError as error:
+        raise ValueError(f"{path} is damaged or no {place.suffix} file: {error.__cause__ or error}") from None
 
 
 def _known(column: str, features: Any) -> str:

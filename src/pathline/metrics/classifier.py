@@ -114,24 +114,26 @@ def load_classifier(folder: str | Path) -> Classifier:
         FileNotFoundError: one of the two files is missing.
         ValueError: the weights are not those that the JSON describes.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(folder)
     for file in (_WEIGHTS, _DESCRIPTION):
         if not (folder / file).is_file():
             raise FileNotFoundError(f"no {file} in {folder}: make one with Classifier.save({str(folder)!r})")
-    stored = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
-    version = stored.pop("version")
-    info = ClassifierInfo(**{**stored, "shape": tuple(stored["shape"])})
-    state = load_file(folder / _WEIGHTS)
-    net = build(
-        info.shape,
-        info.num_classes,
-        width=info.width,
-        feature_dim=info.feature_dim,
-        mean=state["mean"],
-        std=state["std"],
-    )
+    try:
+        stored = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        version = stored.pop("version")
+        info = ClassifierInfo(**{**stored, "shape": tuple(stored["shape"])})
+        state = load_file(folder / _WEIGHTS)
+        parts = {"width": info.width, "feature_dim": info.feature_dim, "mean": state["mean"], "std": state["std"]}
+        with torch.device("meta"):  # what is claimed must agree with the weights before any memory is taken
+            plan = build(info.shape, info.num_classes, **parts).state_dict()
+        if {k: v.shape for k, v in plan.items()} != {k: v.shape for k, v in state.items()}:
+            raise ValueError("the weights are not of the network that the JSON describes")
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{folder} holds no sound classifier ({error}): save it again") from None
+    net = build(info.shape, info.num_classes, **parts)
     net.load_state_dict(state)
     classifier = Classifier(net, info)
     if classifier.version != version:

@@ -215,6 +215,18 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def copy_state(target: Mapping[str, Tensor], saved: Mapping[str, Tensor], file: Path) -> None:
     """Copy ``saved`` tensors into those of ``target``, in place, or say in which way the two differ."""
+    compare_states(target, saved, file)
+    with torch.no_grad():
+        for name, value in target.items():
+            value.copy_(like(value, saved[name]))
+
+
+def compare_states(target: Mapping[str, Tensor], saved: Mapping[str, Tensor], file: Path) -> None:
+    """Say in which way ``saved`` tensors are not those of a net with the state ``target``.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
     for kind, names in (("lacks", set(target) - set(saved)), ("has the unknown", set(saved) - set(target))):
         if names:
             raise CheckpointError(f"{file} is of another net: it {kind} {', '.join(sorted(names)[:3])}")
@@ -223,9 +235,6 @@ def copy_state(target: Mapping[str, Tensor], saved: Mapping[str, Tensor], file: 
             raise CheckpointError(
                 f"{file} is of another net: {name} has shape {tuple(saved[name].shape)} instead of {tuple(value.shape)}"
             )
-    with torch.no_grad():
-        for name, value in target.items():
-            value.copy_(like(value, saved[name]))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

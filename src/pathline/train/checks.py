@@ -46,7 +46,14 @@ def make_folder(out: Path) -> None:
 
     Raises:
         PermissionError: it cannot be written to.
+        ValueError: something in it is a link to elsewhere, which a run of strangers may bring along.
     """
+    for path in out.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(out.resolve()):
+            raise ValueError(
+                f"{path} is a link out of the run folder, through which files elsewhere would be written: remove it, "
+                "or make the run folder itself the link"
+            )
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".writable"

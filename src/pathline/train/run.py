@@ -92,7 +92,7 @@ class Run:
         found, weights = stored_weights(path, step, average)
         settings = settings_told(found.facts["settings"])
         begin = found.tensors.get("source_standardizer")
-        net = rebuild(found, path) if net is None else net
+        net = rebuild(found, path, weights) if net is None else net
         checkpoint.copy_state(net.state_dict(), weights, found.path / "ema.safetensors")
         if objective is None and isinstance(settings, TrainConfig):
             objective = make_objective(settings)

@@ -1,6 +1,6 @@
 """What a run remembers of its parts in plain values, and those parts again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from pathline.data import Data, Dataset
+from pathline.data.headers import check_memory
 from pathline.nets import NETS, TwoHeads
 from pathline.train import checkpoint
 from pathline.train.averages import PREFIX, stored_average
 from pathline.train.config import Settings, TrainConfig, settings_from
 from pathline.train.ema import make_law
 from pathline.train.names import CHECKPOINTS
+
+REPEATED = ("depth", "blocks", "bottom", "layers")
+"""Numbers in the config of a net that say how often something is repeated."""
+LARGEST = 1 << 24
 
 
 def describe_data(data: Data, source: "Data | None" = None, *, paired: bool = False) -> dict[str, Any]:
@@ -42,16 +47,52 @@ def describe_net(net: nn.Module) -> dict[str, Any]:
     return {"name": None, "class": f"{type(net).__module__}.{type(net).__qualname__}"}
 
 
-def rebuild(found: checkpoint.Checkpoint, path: Path) -> nn.Module:
-    """The network of a checkpoint, with fresh weights."""
+def rebuild(found: checkpoint.Checkpoint, path: Path, weights: "dict[str, Tensor]") -> nn.Module:
+    """The network of a checkpoint, with fresh weights of the shapes of ``weights``.
+
+    It is planned without memory first: what a manifest claims is not believed before it agrees with the weights.
+
+    Raises:
+        CheckpointError: the claimed net has other weights, or needs more memory than is free.
+        ValueError: it is no net of ours.
+    """
     told = found.facts["net"]
-    if told["name"] == TwoHeads.name:
-        return TwoHeads.build(NETS, told["config"])
-    if told["name"] not in NETS:
+    if told["name"] != TwoHeads.name and told["name"] not in NETS:
         raise ValueError(
             f"{path} holds the weights of your own net {told.get('class', told['name'])}: Run.open(…, net=…)"
         )
-    return NETS[told["name"]](**told["config"])
+    config, file = told["config"], found.path / "ema.safetensors"
+
+    def build() -> nn.Module:
+        return TwoHeads.build(NETS, config) if told["name"] == TwoHeads.name else NETS[told["name"]](**config)
+
+    for name, value in _numbers(config):
+        if value > (len(weights) if name in REPEATED else LARGEST):
+            raise checkpoint.CheckpointError(f"{file} is of another net: {name}={value} cannot be of its weights")
+    try:
+        with torch.device("meta"):
+            plan = build()
+    except NotImplementedError:  # a net that computes with numbers when it is built
+        return build()
+    checkpoint.compare_states(plan.state_dict(), weights, file)
+    nbytes = sum(value.numel() * value.element_size() for value in (*plan.parameters(), *plan.buffers()))
+    try:
+        check_memory(nbytes, f"the net of {path}", "take a machine with more memory")
+    except ValueError as error:
+        raise checkpoint.CheckpointError(str(error)) from None
+    return build()
+
+
+def _numbers(config: Any, name: str = "config") -> "Iterator[tuple[str, int]]":
+    """Every whole number in a config, with the name it has there."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            yield from _numbers(value, key)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _numbers(value, name)
+    elif isinstance(config, int):
+        yield name, config
 
 
 def settings_told(values: dict[str, Any]) -> Settings:
