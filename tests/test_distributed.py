@@ -269,8 +269,15 @@ CASES = {case.__name__: case for case in (variants, fit, interrupted, failing, r
 # ------------------------------------------------------------------------------------------ training
 
 
-def close(a, b, rtol=1e-4):
-    torch.testing.assert_close(torch.tensor(a), torch.tensor(b), rtol=rtol, atol=1e-6)
+def close(a, b):
+    """Each loss to 1e-4."""
+    torch.testing.assert_close(torch.tensor(a), torch.tensor(b), rtol=1e-4, atol=1e-6)
+
+
+def near(a, b):
+    """Weights to 1e-3 in all: Adam's step of a gradient near 0 is a matter of rounding."""
+    a, b = (torch.as_tensor(v, dtype=torch.float64).flatten() for v in (a, b))
+    assert (a - b).norm() <= 1e-3 * b.norm()
 
 
 def test_the_parts_of_a_batch_see_what_the_whole_sees():
@@ -317,7 +324,7 @@ def test_a_run_is_the_same_whatever_the_processes(together, tmp_path):
         alone = fit(tmp_path / "one" / name, **{**told, "shard": False, "accumulate": 1, "recompute": False})
         assert first[name] == second[name], name
         close(first[name]["losses"], alone["losses"])
-        close(first[name]["weights"], alone["weights"], rtol=1e-3)
+        near(first[name]["weights"], alone["weights"])
         for ours, theirs in zip(first[name]["bins"], alone["bins"], strict=True):
             assert [b is None for b in ours] == [b is None for b in theirs]
     one, two = (ckpt.load_latest(tmp_path / folder / "sharded" / "checkpoints") for folder in ("one", "two"))
@@ -325,7 +332,7 @@ def test_a_run_is_the_same_whatever_the_processes(together, tmp_path):
     for file in ("ema-power-0.1", "optimizer"):
         assert one.tensors[file].keys() == two.tensors[file].keys()
         for key, value in one.tensors[file].items():
-            torch.testing.assert_close(two.tensors[file][key], value, rtol=1e-3, atol=1e-5)
+            near(two.tensors[file][key], value)
     assert Run.open(tmp_path / "two" / "sharded", average="power(0.15)").step == 20  # from snapshots
     assert one.facts["score"] == pytest.approx(two.facts["score"], rel=1e-4)
 
@@ -336,13 +343,13 @@ def test_a_run_goes_on_with_any_number_of_processes(together, tmp_path):
     values(together(fit, tmp_path / "run", steps=20, shard=True))
     changed = {"steps": 30, "resume": True, "decay": "cosine"}
     alone = fit(tmp_path / "straight", steps=20)
-    close(whole["weights"], alone["weights"], rtol=1e-3)
+    near(whole["weights"], alone["weights"])
     straight = fit(tmp_path / "straight", **changed)
     again = fit(tmp_path / "run", **changed)  # from two with shards to one
     close(again["losses"], straight["losses"])
-    close(again["weights"], straight["weights"], rtol=1e-3)
+    near(again["weights"], straight["weights"])
     back = values(together(fit, tmp_path / "whole", **changed, shard=True))[0]  # from two whole to two with shards
-    close(back["weights"], straight["weights"], rtol=1e-3)
+    near(back["weights"], straight["weights"])
 
 
 @pytest.mark.slow
@@ -520,7 +527,7 @@ def test_pieces_and_layout_leave_the_run_as_it_is(tmp_path):
     for name, changes in (("pieces", {"accumulate": 4}), ("layout", {"channels_last": True})):
         found, seen = trained(name, **changes)
         close(found["losses"], plain["losses"])
-        close(found["weights"], plain["weights"], rtol=1e-3)
+        near(found["weights"], plain["weights"])
         assert any(seen) == (name == "layout")
     with pytest.raises(ValueError, match="channels_last is for images"):
         fit(tmp_path / "flat", channels_last=True)

@@ -37,7 +37,7 @@ def pack(trainer: "Trainer") -> tuple[dict[str, dict[str, Tensor]], dict[str, An
         "settings": plain(trainer.settings),
         "device": trainer.generator.device.type,
         "processes": trainer.processes.count,
-        "net": describe_net(trainer.net),
+        "net": describe_net(trainer.averaged),
         "data": trainer.describe(),
         "optimizer": scalars,
         "gradients": {**trainer.stepper.state(), "told": trainer.skipped},
