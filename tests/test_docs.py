@@ -45,3 +45,27 @@ def test_every_kind_of_plot_is_on_the_page_of_pictures() -> None:
 
     page = (DOCS / "howto" / "pictures.md").read_text(encoding="utf-8")
     assert all(f"`{kind}`" in page for kind in KINDS)
+
+
+def _anchors(text: str) -> set[str]:
+    """Those of the headings of a page, as the site makes them."""
+    plain = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    names = re.findall(r"^#+ +(.+)$", plain, re.M)
+    given = {found[1] for name in names if (found := re.search(r"\{ *#([\w-]+) *\}$", name))}
+    return given | {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", name).strip().lower()) for name in names}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """The built site is checked whole by docs/build.py; this needs no building."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        place = (page.parent / name).resolve() if name else page
+        if place.relative_to(DOCS.parent) == Path("docs/gallery.md"):
+            continue
+        assert place.exists(), f"{page.name} leads to {target}"
+        if anchor and place.suffix == ".md" and place.parent.name != "reference":
+            assert anchor in _anchors(place.read_text(encoding="utf-8")), f"{page.name} leads to {target}"

@@ -5,7 +5,9 @@ import json
 import pickle
 import shutil
 import struct
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pathline as pl
 from pathline.playground import UPLOAD_BYTES, explain, guard, measures, runs
 from pathline.playground.coupled import COUPLINGS, NOISE
 from pathline.playground.exact import FRAMES, backdrop, flow, play, square, summarise
+from pathline.playground.memory import Memory
 from pathline.playground.payload import pack, unpack
 from pathline.playground.settings import (
     DRAWN,
@@ -287,6 +290,35 @@ def test_packed_arrays_come_back(kind: str) -> None:
     back = unpack(json.loads(json.dumps(pack(values, kind))))
     step = {"f4": 0.0, "u1": 8 / 255, "u2": 8 / 65535}[kind]
     np.testing.assert_allclose(back, values.numpy(), atol=0.5 * step + 1e-6)
+
+
+def test_what_two_ask_for_at_once_is_computed_once() -> None:
+    memory, begun, go = Memory(2), threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def slow() -> int:
+        begun.set()
+        go.wait(10)
+        made.append(1)
+        return len(made)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(memory.get, "a", slow)
+        begun.wait(10)
+        second = pool.submit(memory.get, "a", slow)
+        go.set()
+        assert (first.result(10), second.result(10)) == (1, 1)
+    assert memory.get("a", slow) == 1
+    for key in "bc":  # "a" is the oldest now
+        memory.get(key, lambda: 0)
+    assert memory.get("a", slow) == 2
+
+
+def test_an_error_is_told_and_not_kept() -> None:
+    memory = Memory(2)
+    with pytest.raises(ZeroDivisionError):
+        memory.get("a", lambda: 1 // 0)
+    assert memory.get("a", lambda: 3) == 3
 
 
 # uploads
