@@ -383,6 +383,17 @@ def test_suggestions_are_flags_that_the_command_takes(tmp_path, monkeypatch, cap
     assert pl.train.Run.open("runs/mine").settings.batch_size == found["batch_size"]
 
 
+def test_the_law_that_is_suggested_is_one_of_the_schedule(tmp_path):
+    config = {"data": "moons(n=200)", "net": "mlp(width=8, depth=1)", "schedule": "vp", "prediction": "noise"}
+    found = suggestions_for(trainer_of(TrainConfig.from_dict({**config, "out": str(tmp_path / "a")}), progress=False))
+    (flag,) = (each.flag for each in found.all if each.name == "times")
+    law = flag.split('"')[1]
+    made = trainer_of(TrainConfig.from_dict({**config, "times": law, "out": str(tmp_path / "b")}), progress=False)
+    mean, std = found["times"]
+    t = made.objective.times.quantile(torch.tensor([0.5, 0.8413447], dtype=torch.float64))
+    assert pl.VP().log_snr(t).tolist() == pytest.approx([mean, mean + std], abs=1e-4)
+
+
 def test_an_error_stops_the_command_before_anything_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.savez("flat.npz", x=np.ones((50, 4), "f4"))
@@ -402,3 +413,23 @@ def test_activations_grow_with_the_batch_and_hold_what_backward_needs():
     # input of both layers, the sign of the ReLU as its output, the output that is squared
     assert few == 4 * 8 * (4 + 32 + 4)
     assert many == 2 * few
+
+
+@pytest.mark.parametrize("changes", [
+    {"source": "circles(n=200)"},
+    {"source": "circles(n=200)", "bridge": "brownian(0.5)", "score_head": True},
+    {"coupling": "exact_ot"},
+    {"schedule": "edm", "prediction": "edm_f", "times": "log_snr_normal(mean=1.2, std=1.2)"},
+    {"optimizer": "schedule_free", "decay": "constant"},
+    {"precision": "bf16", "accumulate": 3},
+], ids=["source", "bridge", "coupling", "edm", "schedule-free", "pieces"])  # fmt: skip
+def test_every_kind_of_run_can_be_looked_at(tmp_path, changes):
+    values = {"data": "moons(n=200)", "net": "mlp(width=8, depth=1)", "labels": False, "batch_size": 32, "steps": 50}
+    if "schedule_free" in str(changes):
+        pytest.importorskip("schedulefree")
+    made = trainer_of(TrainConfig.from_dict({**values, **changes, "out": str(tmp_path / "run")}), progress=False)
+    found = checkup(made)
+    assert not found.errors, str(found)
+    assert told(found, "time").level == "ok"
+    named = {each.name for each in suggestions_for(made).all}
+    assert ("times" in named) == ("source" not in changes)

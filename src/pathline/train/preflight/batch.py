@@ -1,11 +1,14 @@
 """Samples to try things on, none of which are part of the order that training sees."""
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pathline.data import Dataset, StreamDataset, in_memory
+from pathline.objectives import BridgeMatching, Matching
+from pathline.train.setup import uncoupled
 
 if TYPE_CHECKING:
     from pathline.train.loop import Trainer
@@ -40,3 +43,13 @@ def batch_of(trainer: "Trainer", n: int, seen: Dataset) -> Given:
     device = trainer.loss_sum.device
     x_1 = trainer.parts.standardizer.transform(seen.x[rows]).to(device)
     return x_1, {} if seen.y is None else {"y": seen.y[rows].to(device)}
+
+
+def objective_of(trainer: "Trainer") -> Any:
+    """The objective for pairs that are made already; one of the user's is copied where that can be, for it may count its calls."""
+    if isinstance(trainer.objective, Matching | BridgeMatching):
+        return uncoupled(trainer.objective)
+    try:
+        return copy.deepcopy(trainer.objective)
+    except Exception:
+        return trainer.objective

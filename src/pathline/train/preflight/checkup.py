@@ -1,22 +1,20 @@
 """Everything that is looked at before training, in one call."""
 
-import copy
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pathline.objectives import BridgeMatching, Matching
 from pathline.train.checks import own_randomness
-from pathline.train.preflight.batch import batch_of, sample_of
+from pathline.train.preflight.batch import batch_of, objective_of, sample_of
 from pathline.train.preflight.cost import look_at_cost
 from pathline.train.preflight.data import look_at_data
 from pathline.train.preflight.finding import Checkup, Finding
 from pathline.train.preflight.losses import least_loss, look_at_losses
 from pathline.train.preflight.net import look_at_net
 from pathline.train.preflight.regress import look_at_objective
-from pathline.train.setup import uncoupled
 
 if TYPE_CHECKING:
     from pathline.train.loop import Trainer
@@ -41,7 +39,7 @@ def _all(trainer: "Trainer") -> list[Finding]:
     if trainer.settings.shard:
         seen_ = "not tried, as its weights are spread over processes: leave out --shard to look at it"
         return [*found, Finding(level="note", about="net", seen=seen_)]
-    objective = uncoupled(_own(trainer.objective))
+    objective = objective_of(trainer)
     x_1, rest = given = batch_of(trainer, BATCH, seen)
     ours = isinstance(objective, Matching | BridgeMatching)
     of_net = look_at_net(trainer.net, _noisy(x_1), rest.get("y"), objective, given)
@@ -69,11 +67,3 @@ def _noisy(x_1: Tensor) -> Tensor:
     """States half way to noise."""
     generator = torch.Generator(x_1.device).manual_seed(0)
     return 0.5 * x_1 + 0.5 * torch.empty_like(x_1).normal_(generator=generator)
-
-
-def _own(objective: Any) -> Any:
-    """A copy of an objective that may count its calls; itself where it cannot be copied."""
-    try:
-        return copy.deepcopy(objective)
-    except Exception:
-        return objective

@@ -12,10 +12,9 @@ from pathline.objectives import Matching
 from pathline.schedules import Linear
 from pathline.train.checks import own_randomness
 from pathline.train.config import Settings
-from pathline.train.preflight.batch import NUMBERS, batch_of, sample_of
+from pathline.train.preflight.batch import NUMBERS, batch_of, objective_of, sample_of
 from pathline.train.preflight.explained import explained_variance
 from pathline.train.preflight.rates import PART, PARTS, cheap_batch, highest_rate, noise_scale
-from pathline.train.setup import uncoupled
 
 if TYPE_CHECKING:
     from pathline.train.loop import Trainer
@@ -118,14 +117,15 @@ def _of_data(trainer: "Trainer", seen: Any) -> list[Suggestion]:
     curve = explained_variance(z)
     schedule = getattr(getattr(trainer.objective, "path", None), "schedule", Linear())
     mean, std, shift = round(curve.mean, 2) + 0.0, round(curve.std, 2), float(f"{curve.shift:.3g}")
-    law = "logit_normal" if isinstance(schedule, Linear) else "log_snr_normal"
+    linear = isinstance(schedule, Linear)
+    law = f"logit_normal({mean:g}, {std:g})" if linear else f"log_snr_normal(mean={mean:g}, std={std:g})"
     scale = float(f"{float(z.std()):.3g}")
     low, high = (float(curve.logsnr[int((curve.share >= share).int().argmax())]) for share in (0.05, 0.95))
     return [
         Suggestion(
             name="times",
             value=(mean, std),
-            flag=f'--times "{law}({mean:g}, {std:g})"',
+            flag=f'--times "{law}"',
             reason=f"a denoiser explains the data between log(alpha/sigma) = {low:.1f} (5 %) and {high:.1f} (95 %)",
             source="mean and spread of the slope of the explained variance, held-out points of this data",
         ),
@@ -147,7 +147,7 @@ def _of_data(trainer: "Trainer", seen: Any) -> list[Suggestion]:
 
 
 def _of_net(trainer: "Trainer", seen: Any) -> list[Suggestion]:
-    objective = uncoupled(copy.deepcopy(trainer.objective))
+    objective = objective_of(trainer)
     settings: Settings = trainer.settings
     found = []
     x_1, rest = batch_of(trainer, 2 * min(TRY, settings.batch_size), seen)
@@ -174,7 +174,8 @@ def _of_net(trainer: "Trainer", seen: Any) -> list[Suggestion]:
     cheap = cheap_batch(
         net, objective, batch_of(trainer, max(SMALLEST, min(LARGEST, NUMBERS // seen.x[0].numel())), seen), SMALLEST
     )
-    limit = max(SMALLEST, min(LARGEST, len(trainer.parts.train) // ROOM))
+    room = max(SMALLEST, min(LARGEST, len(trainer.parts.train) // ROOM))
+    limit = 2 ** int(math.log2(room))
     size = min(limit, max(cheap, SMALLEST if scale is None else 2 ** round(math.log2(max(scale, 1.0)))))
     told = f"a step of {cheap} costs here at most twice one of {SMALLEST}"
     if scale is not None:
