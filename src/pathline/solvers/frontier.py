@@ -10,12 +10,16 @@ from torch import Tensor
 from pathline import times as time_laws
 from pathline._typing import Cond
 from pathline.field import BaseField
+from pathline.solvers.adaptive import dopri5
 from pathline.solvers.base import Bound, Noise, Solver
 from pathline.solvers.integrate import run
 from pathline.solvers.registry import SOLVERS
 from pathline.solvers.runge_kutta import RK4, RungeKutta
 from pathline.solvers.sampling import finish, start_where_defined
 from pathline.times import TimeLaw
+
+ROUGH = 2000
+"""Evaluations of a sample after which its field counts as too rough for steps of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +46,28 @@ def endpoint(field: BaseField, x_0: Tensor, solver: Solver, grid: Tensor, cond: 
 def reference(
     field: BaseField, x_0: Tensor, cond: Cond, *, tolerance: float = 1e-5, steps: int = 16, most: int = 1024
 ) -> tuple[Tensor, float]:
-    """(converged endpoints, their RMS uncertainty): RK4 with doubled steps until they move by less than ``tolerance``.
+    """(converged endpoints, their RMS uncertainty), until a more accurate solve moves them by less than ``tolerance``.
 
-    The tolerance is relative to the RMS of the endpoints. What is left at ``most`` steps is returned, not hidden.
+    The tolerance is relative to the RMS of the endpoints. Every sample takes steps of its own (Dormand-Prince); where a field
+    is too rough for that, all take those of RK4, doubled up to ``most``, and what is left then is returned, not hidden.
     """
+    whole = start_where_defined(field, torch.tensor([0.0, 1.0], dtype=torch.float64))
+    local, previous, finest = tolerance, None, 32.0 * torch.finfo(x_0.dtype).eps
+    while local > finest:
+        solver = dopri5(rtol=local, atol=local, max_evaluations=ROUGH)
+        try:
+            ends = endpoint(field, x_0, solver, whole, cond)
+        except RuntimeError:  # it gave up: its message speaks of a budget that is ours
+            break
+        moved = math.inf if previous is None else rms(ends - previous)
+        if moved < tolerance * rms(ends):
+            return ends, moved
+        local, previous = local / 16.0, ends
+    return doubled(field, x_0, cond, tolerance, steps, most)
+
+
+def doubled(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, steps: int, most: int) -> tuple[Tensor, float]:
+    """`reference` by RK4 whose steps are doubled until the endpoints stay."""
     solver, law = RungeKutta(RK4, 4), time_laws.cosine()
     previous = endpoint(field, x_0, solver, start_where_defined(field, law.grid(steps)), cond)
     while True:
