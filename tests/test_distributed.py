@@ -23,6 +23,7 @@ from pathline._draws import Draws
 from pathline.data import Dataset
 from pathline.train import LockedError, Run, TrainConfig, Trainer, drawing
 from pathline.train import checkpoint as ckpt
+from pathline.train.cost import count_cost
 from pathline.train.drawing import draw_in_shards
 from pathline.train.lock import Lock
 from pathline.train.parallel import blocks_of, make_lean
@@ -30,7 +31,7 @@ from pathline.train.processes import ElsewhereError, Processes, share_of
 from pathline.train.saving import claim
 
 ROOT = Path(__file__).parents[1]
-LIMIT = 180.0
+LIMIT = 300.0
 """Seconds after which a case counts as hung."""
 
 # ------------------------------------------------------------------------------------------ two processes
@@ -531,6 +532,40 @@ def test_pieces_and_layout_leave_the_run_as_it_is(tmp_path):
         assert any(seen) == (name == "layout")
     with pytest.raises(ValueError, match="channels_last is for images"):
         fit(tmp_path / "flat", channels_last=True)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(32, 2), (64, 3)])
+def test_the_cost_of_a_step_is_counted_without_taking_it(width, depth):
+    """Operations by the formula of the blocks; bytes kept and state by those of a real step."""
+    torch.manual_seed(0)
+    net = pl.nets.DiT(16, 3, patch=2, width=width, depth=depth, heads=2)
+    cost = count_cost(net, (3, 16, 16))
+    assert cost.flops == pytest.approx(72 * depth * 64 * width**2 + 12 * depth * 64**2 * width, rel=0.1)
+    weights = {p.untyped_storage().data_ptr() for p in net.state_dict(keep_vars=True).values()}
+    kept = {}
+
+    def keep(value):
+        if value.untyped_storage().data_ptr() not in weights:
+            kept[value.untyped_storage().data_ptr()] = value
+        return value
+
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value), sdpa_kernel(SDPBackend.MATH):
+        net(torch.randn(4, 3, 16, 16), torch.rand(4)).sum().backward()
+    assert sum(v.untyped_storage().nbytes() for v in kept.values()) == pytest.approx(4 * cost.kept, rel=0.1)
+    optimizer = torch.optim.AdamW(net.parameters())
+    optimizer.step()
+    held = [*net.parameters(), *(p.grad for p in net.parameters())]
+    held += [v for state in optimizer.state.values() for v in state.values() if v.ndim]
+    bare = cost.memory(0, averages=0)
+    assert bare == pytest.approx(sum(v.numel() * v.element_size() for v in held), rel=1e-3)
+    assert cost.kept_again < 0.7 * cost.kept
+    both = {"processes": 4, "shard": True}
+    assert cost.memory(8, **both, averages=0) == pytest.approx(bare / 4 + 2 * cost.kept)
+    assert cost.memory(8, accumulate=2, half=True, averages=0) == pytest.approx(bare + 2 * cost.kept)
+    assert cost.seconds(8, rate=1e9, processes=4, recompute=True) == pytest.approx(8 / 3 * cost.flops / 1e9)
+    assert cost.traffic(**both) == pytest.approx(0.75 * 12 * cost.weights)
 
 
 # ------------------------------------------------------------------------------------------ samples

@@ -71,8 +71,9 @@ def _pixel_by_pixel(net: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
 def agree_on(net: nn.Module, processes: "Processes") -> None:
     """Give all processes the weights and buffers of the first."""
     if processes.count > 1:
-        for value in net.state_dict().values():
-            torch.distributed.broadcast(value, 0)
+        with torch.no_grad():
+            for value in net.state_dict().values():
+                value.copy_(processes.of_first(value))
 
 
 def replicate(net: nn.Module, processes: "Processes", *, unused: bool) -> nn.Module:

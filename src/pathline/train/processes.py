@@ -123,6 +123,12 @@ class Processes:
         value.copy_(total if self.first else torch.zeros_like(total))
         return total
 
+    def of_first(self, value: Tensor) -> Tensor:
+        """``value`` of the first process, on the CPU."""
+        held = value.detach().to("cpu", copy=True).contiguous()
+        torch.distributed.broadcast(held, 0, group=self._group)
+        return held
+
     def gathered(self, value: Tensor) -> list[Tensor]:
         """``value`` of every process, by number, on the CPU."""
         if self.count == 1:

@@ -44,8 +44,8 @@ class Weights:
             check_sharding(settings, processes)
         else:
             net.to(processes.device)  # shards move by themselves: the net as a whole may not fit
-        make_lean(net, settings, tuple(first[0].shape[1:]))
         agree_on(net, processes)
+        make_lean(net, settings, tuple(first[0].shape[1:]))
         if not settings.shard:
             check_first_batch(net, objective, first, classes)
         self.net, self.called = net, net
