@@ -193,7 +193,7 @@ def measure(name: str, subject: Subject, budgets: tuple[int, ...]) -> list[dict[
             tuned = rms(ends - truth)
             medians.append(median(ends - truth))
         rows.append(
-            {"field": name, "evaluations": budget, "peer": peers[0][1], "peer_error": peers[0][0], "solver": solver,
+            {"field": name, "noises": subject.test, "evaluations": budget, "peer": peers[0][1], "peer_error": peers[0][0], "solver": solver,
              "untuned": ours, "tuned": tuned, "medians": medians, "peers": peers, "seconds": round(time.perf_counter() - began)}
         )  # fmt: skip
         print({key: value for key, value in rows[-1].items() if key != "peers"}, flush=True)
@@ -226,6 +226,7 @@ def main() -> None:
         return
     columns = [
         "evaluations",
+        "noises",
         "best peer",
         "its error",
         "ours, untuned",
@@ -241,7 +242,7 @@ def main() -> None:
     for name in dict.fromkeys(row["field"] for row in rows):
         cells = [
             [
-                str(row["evaluations"]), row["peer"], row["peer_error"], row["solver"], row["untuned"],
+                str(row["evaluations"]), row.get("noises", ""), row["peer"], row["peer_error"], row["solver"], row["untuned"],
                 row["untuned"] / row["peer_error"], row["tuned"],
                 None if row["tuned"] is None else row["tuned"] / row["peer_error"],
                 ", ".join(f"{value:.2g}" for value in row.get("medians", [])),
