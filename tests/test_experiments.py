@@ -42,6 +42,17 @@ def test_means_and_spreads_are_those_over_the_seeds(tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_was_measured_is_on_file_before_the_end(tmp_path):
+    told = []
+
+    def look(text):
+        told.append(len(json.loads((tmp_path / "result.json").read_text())["records"]) if told else 0)
+
+    FAKE.run(Options(seeds=(0, 1), say=look), folder=tmp_path)
+    assert told == [0, 1, 2, 3]
+    assert len(json.loads((tmp_path / "result.json").read_text())["records"]) == 4
+
+
 def test_one_seed_has_no_spread_and_json_no_nan(tmp_path):
     found = FAKE.run(Options(seeds=(3,)))
     assert math.isnan(found.summaries()[0].spread["error"])

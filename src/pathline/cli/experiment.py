@@ -49,8 +49,9 @@ def main(words: list[str]) -> None:
         subject=arguments.subject,
         say=lambda text: print(text, flush=True),
     )
-    found = EXPERIMENTS[arguments.name].run(options)
-    places = found.write(Path(arguments.out) / arguments.name)
+    folder = Path(arguments.out) / arguments.name
+    found = EXPERIMENTS[arguments.name].run(options, folder=folder)
+    places = found.write(folder)
     print(f"\n{found.table()}\n")
     for place in places:
         print(place)

@@ -57,8 +57,8 @@ class Experiment:
         if self.x not in self.by or self.y not in self.values or not set(self.log) <= {"x", "y"}:
             raise ValueError(f"experiment {self.name}: x must be a factor, y a value, log of x and y")
 
-    def run(self, options: "Options | None" = None) -> "Result":
-        """Measure all of it.
+    def run(self, options: "Options | None" = None, *, folder: "str | Path | None" = None) -> "Result":
+        """Measure all of it. In ``folder`` the table and the numbers are brought up to date with each measurement.
 
         Raises:
             ValueError: a subject that this experiment does not take.
@@ -73,6 +73,11 @@ class Experiment:
                 raise ValueError(f"experiment {self.name} left out {', '.join(sorted(missing))}")
             records.append(record)
             options.say("  ".join(f"{key}={_shown(value)}" for key, value in record.items()))
+            if folder is not None:
+                self._result(records, options, begin).write_numbers(folder)
+        return self._result(records, options, begin)
+
+    def _result(self, records: list[Record], options: Options, begin: float) -> "Result":
         return Result(
             experiment=self, records=records, seeds=options.seeds, quick=options.quick,
             subject=options.subject or self.subject, seconds=time.perf_counter() - begin,
@@ -162,12 +167,16 @@ class Result:
         from pathline.experiments.plot import draw
         from pathline.viz import save
 
+        return [*self.write_numbers(folder), save(draw(self), Path(folder) / "plot.png")]
+
+    def write_numbers(self, folder: "str | Path") -> list[Path]:
+        """``table.md`` and ``result.json``, which need no drawing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         table, data = folder / "table.md", folder / "result.json"
         table.write_text(self.table() + "\n", encoding="utf-8")
         data.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-        return [table, data, save(draw(self), folder / "plot.png")]
+        return [table, data]
 
 
 def lines_of(result: Result) -> Iterator[tuple[str, list[Summary]]]:
