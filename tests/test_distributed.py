@@ -6,6 +6,7 @@ everything and forks for each case.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -532,6 +533,15 @@ def test_pieces_and_layout_leave_the_run_as_it_is(tmp_path):
         assert any(seen) == (name == "layout")
     with pytest.raises(ValueError, match="channels_last is for images"):
         fit(tmp_path / "flat", channels_last=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_is_the_same(tmp_path):
+    compiled = fit(tmp_path / "compiled", steps=5, time_bins=0, compile=True)
+    plain = fit(tmp_path / "plain", steps=5, time_bins=0)
+    close(compiled["losses"], plain["losses"])
+    near(compiled["weights"], plain["weights"])
 
 
 @pytest.mark.parametrize(("width", "depth"), [(32, 2), (64, 3)])
