@@ -1,9 +1,12 @@
 """Memory of training on data larger than memory: the resident set does not grow with the file.
 
 Each size is measured in a process of its own: arrays read by the row (``x.npy``), and the same rows as a stream. The
-peak of the resident set includes torch and everything else; what matters is that it stays where it is.
+peak of the resident set includes torch and everything else; what matters is that it stays where it is. With ``--limit`` the system
+lets a process allocate no more than so many GiB (RLIMIT_DATA: heap and private memory, not the pages of a file); that the limit
+bites is shown by reading the file as a whole, which must fail.
 
     OMP_NUM_THREADS=1 python benchmarks/memory.py --gib 0.0625 4
+    OMP_NUM_THREADS=1 python benchmarks/memory.py --gib 4 --limit 1
 """
 
 import argparse
@@ -63,9 +66,14 @@ def write(path: Path, gib: float) -> int:
     return rows
 
 
-def measure(path: Path, how: str) -> None:
-    """Train, and print peak resident set in MiB and steps per second."""
+def measure(path: Path, how: str, limit: float) -> None:
+    """Train, and print peak resident set in MiB and steps per second; ``limit`` GiB is the most that may be allocated."""
     torch.set_num_threads(1)
+    if limit:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(limit * 2**30), int(limit * 2**30)))
+    if how == "as a whole":
+        np.fromfile(path, dtype=np.uint8)
+        raise SystemExit("the limit did not bite")
     data = load(path, lazy=True) if how == "by row" else from_torch(Rows(path), levels=256)
     objective = pl.Matching(pl.AffinePath(pl.Linear()), pl.VELOCITY)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,11 +91,12 @@ def measure(path: Path, how: str) -> None:
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     options.add_argument("--gib", type=float, nargs="+", default=[0.0625, 4.0])
+    options.add_argument("--limit", type=float, default=0.0, help="GiB that a process may allocate; 0 for no limit")
     options.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options.add_argument("--quick", action="store_true", help="small files, nothing is written: does it run?")
     given = options.parse_args()
     if given.child:
-        measure(Path(given.child[0]), given.child[1])
+        measure(Path(given.child[0]), given.child[1], given.limit)
         return
     lines = [
         "# Memory of training on files", "",
@@ -98,18 +107,21 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "x.npy"
             rows = write(path, gib)
-            for how in ("by row", "as a stream"):
+            for how in ("by row", "as a stream", *(["as a whole"] if given.limit else [])):
                 told = subprocess.run(
-                    [sys.executable, __file__, "--child", str(path), how],
+                    [sys.executable, __file__, "--child", str(path), how, "--limit", str(given.limit)],
                     capture_output=True, text=True, env=os.environ, check=False,
                 )  # fmt: skip
-                if told.returncode:
+                if told.returncode and not (how == "as a whole" and "MemoryError" in told.stderr):
                     raise SystemExit(told.stderr)
-                peak, speed = told.stdout.split()
+                peak, speed = told.stdout.split() if not told.returncode else ("MemoryError, as it must be", "")
                 lines.append(f"| {gib:g} GiB, {rows:,} rows | {how} | {peak} | {speed} |")
                 print(lines[-1], flush=True)
     if not given.quick:
-        (RESULTS / "memory.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        name = f"memory_limit_{given.limit:g}.md" if given.limit else "memory.md"
+        if given.limit:
+            lines[2] += f" No process may allocate more than {given.limit:g} GiB (RLIMIT_DATA)."
+        (RESULTS / name).write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -180,6 +180,15 @@ def test_what_cannot_be_is_refused_before_any_work(tmp_path, monkeypatch, change
     assert not (tmp_path / "run").exists()
 
 
+def test_an_objective_of_ones_own_cannot_be_sampled_while_it_trains(tmp_path):
+    with pytest.raises(ValueError, match="does not tell how"):
+        pl.Trainer(
+            net=pl.nets.MLP(2, 8, 1), objective=lambda net, x_1, **rest: net(x_1, x_1[:, 0]).square().mean(),
+            data=torch.randn(100, 2), out=str(tmp_path / "run"), steps=2, eval_every=2, progress=False,
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
 # ------------------------------------------------------------------------------------------ trackers
 
 

@@ -18,6 +18,7 @@ import torch
 
 from pathline._errors import nearest
 from pathline.metrics import METRICS, Classifier, evaluate
+from pathline.objectives import BridgeMatching, Matching
 from pathline.train.assess import classifier
 from pathline.train.checks import own_randomness
 from pathline.train.log import Log
@@ -60,6 +61,10 @@ class Watch:
                 raise ValueError(f"unknown metric stop_on {on!r}: {nearest(on, [*METRICS, LOSS])}")
             if on not in self.metrics:
                 self.metrics = (*self.metrics, on)
+        if self.settings.eval_every and not isinstance(trainer.objective, Matching | BridgeMatching):
+            raise ValueError(
+                "eval_every draws samples, and an objective of your own does not tell how: use pl.Matching, or leave it out"
+            )
         if self.settings.stop_after and few:
             raise ValueError(
                 f"stop_after needs at least {FEWEST} held-out samples to measure against, and there are "
