@@ -1,6 +1,5 @@
 """Evaluations while training, early ends, trackers: they change no weight, survive, and are told of in time."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -174,7 +173,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, scripted):
     ({"track": ["wandb", "wandb"]}, "names wandb twice"),
 ], ids=["alone", "metric", "none held out", "negative", "tracker", "twice"])  # fmt: skip
 def test_what_cannot_be_is_refused_before_any_work(tmp_path, monkeypatch, changes, message):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: object())
+    monkeypatch.setattr(tr, "find_spec", lambda name, *more: object())
     with pytest.raises(ValueError, match=message):
         trainer_of(tiny(tmp_path / "run", **changes), progress=False)
     assert not (tmp_path / "run").exists()
@@ -213,7 +212,7 @@ def test_tensorboard_has_the_numbers_of_the_log_and_the_pictures(tmp_path):
 
 
 def test_a_missing_package_is_told_with_the_extra_before_any_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None)
+    monkeypatch.setattr(tr, "find_spec", lambda name, *more: None)
     for name, extra in (("tensorboard", r"pathline\[track\]"), ("trackio", "trackio"), ("mlflow", "mlflow")):
         with pytest.raises(ImportError, match=f"{name}.*missing: pip install '{extra}'"):
             trainer_of(tiny(tmp_path / "run", track=[name]), progress=False)
@@ -257,7 +256,7 @@ def recorded(monkeypatch):
     from accelerate import tracking
 
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", Recorded)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: object())
+    monkeypatch.setattr(tr, "find_spec", lambda name, *more: object())
     monkeypatch.delenv("WANDB_MODE", raising=False)
     Recorded.made = []
     yield Recorded.made

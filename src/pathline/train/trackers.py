@@ -1,10 +1,10 @@
 """Trackers: the lines of the log and the pictures of evaluations, passed on to TensorBoard, trackio, wandb and others."""
 
-import importlib.util
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,7 +61,7 @@ def check_trackers(names: Sequence[str]) -> None:
         known = lookup("tracker", name, TRACKERS)
         if names.count(name) > 1:
             raise ValueError(f"track names {name} twice: {' '.join(names)}")
-        if importlib.util.find_spec(known.package) is None:
+        if find_spec(known.package) is None:
             raise ImportError(f"track {name!r} needs a package that is missing: pip install '{known.install}'")
 
 
