@@ -280,9 +280,9 @@ def test_axe_finds_nothing_wrong(scheme: str, browser: Any, address: str) -> Non
         assert axe.violations(page) == []
         page.get_by_role("tab", name="Runs").click()
         page.wait_for_selector("#facts-a td:has-text('digits')")
-        page.get_by_label("Evaluations").last.fill("2")
+        page.get_by_label("Evaluations").last.fill("4")
         page.click("#draw")
-        page.wait_for_selector("#status :text('64 samples of digits')")
+        page.wait_for_selector("#samples-a .picks[data-count='64']")
         assert axe.violations(page) == []
 
 
@@ -310,9 +310,14 @@ def test_couplings_side_by_side_on_the_same_noise(page: Any) -> None:
     page.get_by_text("A second view, on the same noise").click()
     page.get_by_label("Show a second setting beside the first").check()
     page.get_by_label("Evaluations").nth(2).wait_for(state="visible")
+    page.click("#same")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('input')].filter((box) => box.value === 'exact OT').length === 2"
+    )
+    choose(page, "Coupling of source and data", "reflow", nth=1)
     page.click("#play")
     second = played(page, but=first)
-    assert page.locator("#flow figcaption").first.inner_text().endswith("exact OT")
+    assert page.locator("#flow figcaption").all_inner_texts() == ["exact OT", "reflow"]
     page.wait_for_selector("#equations :text('optimal'), #equations :text('permutation')")
     choose(page, "Solver", "euler_maruyama")
     page.click("#play")

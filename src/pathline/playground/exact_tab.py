@@ -66,6 +66,7 @@ def exact_tab(page: gr.Blocks) -> "Callable[[], Any]":
             with gr.Accordion("A second view, on the same noise", open=False):
                 double = gr.Checkbox(False, label="Show a second setting beside the first", elem_id="double")
                 with gr.Row(visible=False) as row, gr.Column(elem_classes="narrow"):
+                    same = gr.Button("Take over the first setting", size="sm", elem_id="same")
                     second = setting_controls(solver="euler", evaluations=8)
             with gr.Tabs():
                 with gr.Tab("Equations"):
@@ -89,6 +90,7 @@ def exact_tab(page: gr.Blocks) -> "Callable[[], Any]":
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     source = [name, count, std, file, drawn]
     double.change(lambda on: gr.Row(visible=on), double, row, queue=False, **quiet)
+    same.click(lambda *values: list(values), first.all(), second.all(), queue=False, **quiet)
     name.input(_chosen, [name], [file, count, again, shown, play], **quiet)
     again.click(lambda: EMPTY_SQUARE, None, shown, queue=False, **quiet)
     shown.drawn(_remember, None, drawn, **quiet)
@@ -96,15 +98,15 @@ def exact_tab(page: gr.Blocks) -> "Callable[[], Any]":
         changed(_classes, source, [first.label, second.label], trigger_mode="always_last", **quiet)
     inputs = [*source, begin, particles, seed, double, *first.all(), *second.all()]
     working = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 4}
+    shows = [shown, summary, told, python, last]
     runs: list[Any] = [
-        play.click(telling(_play), inputs, [shown, summary, told, python, last], show_progress_on=summary, **working),
+        # pressed again while the table is still being made: the last press counts
+        play.click(telling(_play), inputs, shows, show_progress_on=summary, trigger_mode="always_last", **working),
         measure.click(telling(_measure), [last, names], curve, **working),
         look.click(telling(_landscape), last, terrain, **working),
     ]
     stop.click(lambda: None, None, None, cancels=runs, queue=False, api_visibility="private")
-    page.load(
-        telling(_play), inputs, [shown, summary, told, python, last], show_progress="hidden", api_visibility="private"
-    )
+    page.load(telling(_play), inputs, shows, show_progress="hidden", api_visibility="private")
     begun = [component.value for component in inputs]
     return lambda: list(_play(*begun))
 

@@ -67,7 +67,8 @@ CSS = """
 .picks button:focus-visible, .picks button[aria-pressed] { border-color: #d55e00; outline: none; }
 .picks img { display: block; width: 100%; image-rendering: pixelated; border-radius: 2px; }
 .narrow .form { gap: 0; }
-.min_value, .max_value { color: var(--body-text-color-subdued) !important; }
+.min_value { color: var(--body-text-color) !important; }
+.max_value { color: var(--body-text-color) !important; }
 .katex-display { overflow: auto hidden; padding: 2px 0; margin: 0.5em 0; }
 .prose table th, .prose table td { border-color: var(--border-color-primary) !important; padding: 5px 9px !important; font-size: 13px; }
 .prose table { display: block; overflow-x: auto; border: 0 !important; }

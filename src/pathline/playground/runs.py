@@ -164,7 +164,9 @@ def about(run: Run) -> str:
     if told is not None:
         rows.append(("objective", f"{told.path.schedule!r}, predicts {told.prediction}"))
     rows += _metrics(run.path / METRICS_FILE)
-    return "| run | |\n|---|---|\n" + "\n".join(f"| {_plain(key)} | {_plain(value)} |" for key, value in rows)
+    return f"| run | {_plain(run.path.name)} |\n|---|---|\n" + "\n".join(
+        f"| {_plain(key)} | {_plain(value)} |" for key, value in rows
+    )
 
 
 def _metrics(path: Path) -> list[tuple[str, str]]:
