@@ -223,3 +223,16 @@ def test_a_link_within_the_run_folder_and_a_linked_run_folder_are_fine(run, tmp_
     config = tiny(tmp_path / "linked", steps=6, ema_snapshots=2)
     assert pl.fit(config, progress=False, resume=True).step == 6
     assert Path(run / "checkpoints" / "step-000000006").is_dir()
+
+
+def test_any_file_that_is_one_byte_short_sends_back_to_the_checkpoint_before(run):
+    newest = run / "checkpoints" / "step-000000004"
+    files = sorted(newest.iterdir())
+    assert {"ema.safetensors", "net.safetensors", "optimizer.safetensors", "manifest.json"} <= {p.name for p in files}
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1])
+        with pytest.warns(UserWarning, match=rf"{file.name} is damaged.*going back to step-000000002"):
+            assert Run.open(run).step == 2
+        file.write_bytes(whole)
+    assert Run.open(run).step == 4
