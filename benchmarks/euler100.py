@@ -2,11 +2,15 @@
 
 On exact fields quality is the RMS distance of the endpoints to a converged solve of the same noise. On a trained model of images
 it is also the Fréchet distance in the features of a classifier and the sliced W2, both to real data: the fewest
-evaluations whose FD and sliced W2 are at most 2 % above those of 100 Euler steps from the same noise.
+evaluations whose FD and sliced W2 are at most 5 % above those of 100 Euler steps from the same noise, which is what other
+noise does to them.
 
     python benchmarks/euler100.py --run runs/digits
+
+Columns that a run does not measure are kept from the results of an earlier one.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,7 +31,9 @@ SOLVERS = (
     "deis3", "dpm2", "dpm3", "dpmpp_2m", "dpmpp_3m", "unipc2", "unipc3",
 )  # fmt: skip
 FITTED = ("abm1", "abm2", "ab2")
-FAIR = 1.02
+ON_A_MODEL = ("midpoint", "heun", "ab2", "abm1", "dpmpp_2m", "unipc2")
+"""Solvers that run on a trained model, where every evaluation costs a network."""
+FAIR = 1.05  # other noise moves the FD of 100 Euler steps by 4 %, their sliced W2 by 5 %
 
 Quality = Callable[[Tensor], tuple[float, ...]]
 
@@ -36,6 +42,7 @@ def fewest(
     solver: Solver, target: tuple[float, ...], ends: Callable[[int], Tensor | None], quality: Quality
 ) -> int | None:
     """The smallest budget from which on three in a row reach ``target``; None if none does."""
+    target = tuple(most * (1.0 + 1e-6) for most in target)  # DDIM on the linear path is Euler to rounding
     run_of: list[int] = []
     for budget in BUDGETS:
         x = ends(budget)
@@ -46,7 +53,9 @@ def fewest(
     return None
 
 
-def measure(subject: Subject, quality: Quality, fair: float) -> dict[str, int | None]:
+def measure(
+    subject: Subject, quality: Quality, fair: float, solvers: tuple[str, ...] = SOLVERS
+) -> dict[str, int | None]:
     """Evaluations by solver, on the uniform grid and, for a few, on a fitted one."""
     x_0 = subject.noise(subject.test, 0)
     field, cond = subject.field, subject.cond
@@ -56,7 +65,7 @@ def measure(subject: Subject, quality: Quality, fair: float) -> dict[str, int | 
             fair * value for value in quality(endpoint(field, x_0, pl.SOLVERS["euler"], uniform.grid(100), cond))
         )
         found = {}
-        for name in SOLVERS:
+        for name in solvers:
             solver = pl.SOLVERS[name]
 
             def ends(budget: int, solver: Solver = solver, fitted: bool = False, name: str = name) -> Tensor | None:
@@ -71,7 +80,7 @@ def measure(subject: Subject, quality: Quality, fair: float) -> dict[str, int | 
                 return x if bool(x.isfinite().all()) else None
 
             found[name] = fewest(solver, target, ends, quality)
-            if name in FITTED:
+            if name in FITTED and (solvers is SOLVERS or name == "ab2"):
                 found[f"{name}, fitted grid"] = fewest(
                     solver, target, lambda budget, ends=ends: ends(budget, fitted=True), quality
                 )
@@ -124,21 +133,23 @@ def tuned_quality(subject: Subject, quality: Quality, budgets: tuple[int, ...]) 
 def main() -> None:
     """Measure and write the results."""
     options = _bench.parser(__doc__)
+    options.add_argument("--fields", nargs="*", default=["8gaussians", "moons"])
     options.add_argument("--run", help="a trained run of labelled images, such as runs/digits")
     given = options.parse_args()
     _bench.setup(given.threads)
-    subjects: dict[str, Subject] = {"8gaussians": eight_gaussians(), "moons": moons()}
-    columns: dict[str, Mapping[str, int | None]] = {}
-    for name, subject in subjects.items():
+    makers = {"8gaussians": eight_gaussians, "moons": moons}
+    path = _bench.RESULTS / "euler100.json"
+    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    columns: dict[str, Mapping[str, int | None]] = record.get("evaluations", {})
+    for name in given.fields:
+        subject = makers[name]()
         columns[name] = measure(subject, exact(subject), 1.0)
-    notes: list[str] = []
-    record: dict[str, Any] = {}
+    notes: list[str] = record.get("notes", [])
     if given.run:
         subject = trained(given.run)
         subject = Subject(**{**vars(subject), "test": 500, "cond": {"y": torch.arange(500) % 10}})
-        columns["trained digits, RMS"] = measure(subject, exact(subject), 1.0)
         quality, floor = images(given.run, subject)
-        columns["trained digits, FD and sliced W2"] = measure(subject, quality, FAIR)
+        columns["trained digits, FD and sliced W2"] = measure(subject, quality, FAIR, ON_A_MODEL)
         x_0 = subject.noise(500, 0)
         with torch.inference_mode():
             euler = quality(
@@ -146,15 +157,15 @@ def main() -> None:
             )
         record["tuned"] = tuned = tuned_quality(subject, quality, (3, 4, 5))
         record["euler"], record["floor"] = list(euler), floor
-        notes.append(
+        notes = [
             f"Trained digits, 500 samples against all 1,797 images: 100 Euler steps FD {euler[0]:.3f}, sliced W2 {euler[1]:.4f} (two halves of "
             f"the real data: FD {floor:.3f}); fitted solvers: "
             + "; ".join(f"{n} evaluations FD {fd:.3f}, sliced W2 {w2:.4f}" for n, (fd, w2) in tuned.items())
             + "."
-        )
+        ]
     names = [*next(iter(columns.values()))]
     rows = [
-        [name, *("> 100" if column.get(name) is None else str(column[name]) for column in columns.values())]
+        [name, *("" if name not in column else str(column[name] or "> 100") for column in columns.values())]
         for name in names
     ]
     text = (
@@ -162,7 +173,7 @@ def main() -> None:
         f"{', '.join(map(str, BUDGETS))}. Uniform grid unless told otherwise. RMS: distance to converged endpoints of the same noise; FD and "
         f"sliced W2 at most {FAIR:g} times those of Euler.\n\n"
     )
-    record["evaluations"] = {name: dict(column) for name, column in columns.items()}
+    record["evaluations"], record["notes"] = {name: dict(column) for name, column in columns.items()}, notes
     body = text + _bench.table(["solver", *columns], rows) + "\n\n" + "\n\n".join(notes)
     if given.quick:
         print(body)

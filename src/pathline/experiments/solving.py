@@ -48,7 +48,7 @@ def measure_solvers(options: Options) -> Iterator[Record]:
     for seed in options.seeds:
         field, x_0, cond = subject_field(options.subject, 16 if options.quick else 256, seed)
         with evaluating(field), torch.inference_mode():
-            target, _ = reference(field, x_0, cond, tolerance=1e-2 if options.quick else 1e-4)
+            target, _ = reference(field, x_0, cond, tolerance=1e-4)
             errors = partial(_errors, field, x_0, cond, target)
             goal = errors("euler", BASE)["uniform"]
             for name in ["euler", "heun", "ab2"] if options.quick else names:

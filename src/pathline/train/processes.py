@@ -48,7 +48,8 @@ class Processes:
 
         started = _started()
         state = PartialState(
-            cpu=cpu or (started > 1 and not torch.cuda.is_available() and not torch.xpu.is_available())
+            cpu=cpu or (started > 1 and not torch.cuda.is_available() and not torch.xpu.is_available()),
+            **_own_keys(),
         )
         if state.num_processes != started:
             raise RuntimeError(
@@ -185,6 +186,17 @@ class AskedToStop:
 def _started() -> int:
     """How many processes the launcher started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _own_keys() -> dict[str, Any]:
+    """Arguments by which the processes of a restart meet apart: the store of the launcher still has the addresses of those
+    that are gone, and who reads one of them before it is replaced waits for nobody."""
+    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+    if not kept or restarts() == 0 or torch.distributed.is_initialized():
+        return {}
+    store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    prefixed = torch.distributed.PrefixStore(f"restart {restarts()}", store)
+    return {"store": prefixed, "rank": int(os.environ["RANK"]), "world_size": _started()}
 
 
 def share_of(total: int, k: int, parts: int) -> slice:
