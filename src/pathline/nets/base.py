@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pathline._shapes import check_state
+
 SLOWEST, FASTEST = 1.0, 30.0
 """Angular frequencies of the time features in radians per unit of t, so from 0.16 to 4.8 turns over [0, 1].
 
@@ -62,6 +64,16 @@ def check_time_shape(t: Tensor, x_t: Tensor) -> None:
     if t.ndim > 1 or (t.ndim == 1 and t.shape[0] != x_t.shape[0]):
         raise ValueError(
             f"t must have shape () or ({x_t.shape[0]},) for x_t of shape {tuple(x_t.shape)}, got {tuple(t.shape)}"
+        )
+
+
+def check_images(x_t: Tensor, t: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse what a net for images of ``shape`` (C, H, W) cannot take: other states, and times that do not fit them."""
+    check_state(x_t, "x_t")
+    check_time_shape(t, x_t)
+    if x_t.shape[1:] != shape:
+        raise ValueError(
+            f"x_t must have shape (B, {', '.join(map(str, shape))}), channels first, got {tuple(x_t.shape)}"
         )
 
 

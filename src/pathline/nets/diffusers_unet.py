@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from pathline._shapes import check_state
-from pathline.nets.base import check_time_shape, condition, positive
+from pathline.nets.base import check_images, condition, positive
 from pathline.nets.conditions import add_vector, seen_beside, vector_condition
 
 TICKS = 1000.0
@@ -105,12 +104,7 @@ class DiffusersUNet(nn.Module):
         image: Tensor | None = None,
     ) -> Tensor:
         """The prediction at ``x_t`` ``(B, C, H, W)``, ``t`` ``()`` or ``(B,)``: like ``x_t`` in shape, dtype."""
-        check_state(x_t, "x_t")
-        check_time_shape(t, x_t)
-        if x_t.shape[1:] != self.shape:
-            raise ValueError(
-                f"x_t must have shape (B, {', '.join(map(str, self.shape))}), channels first, got {tuple(x_t.shape)}"
-            )
+        check_images(x_t, t, self.shape)
         weight = self.model.conv_in.weight
         given = self.condition(y, x_t.shape[0])
         nothing = weight.new_zeros(1, 4 * self.model.config["block_out_channels"][0])

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pathline._shapes import check_state
 from pathline.nets.attention import NORMS, PERCEPTRONS, Block, modulate
-from pathline.nets.base import check_features, check_time_shape, condition, positive, time_features
+from pathline.nets.base import check_features, check_images, condition, positive, time_features
 from pathline.nets.conditions import add_vector, seen_beside, vector_condition
 from pathline.nets.embed import patchify, positions, rotations, unpatchify
 
@@ -152,12 +151,7 @@ class DiT(nn.Module):
         image: Tensor | None = None,
     ) -> Tensor:
         """The prediction at ``x_t`` ``(B, C, H, W)``, ``t`` ``()`` or ``(B,)``: like ``x_t`` in shape, dtype."""
-        check_state(x_t, "x_t")
-        check_time_shape(t, x_t)
-        if x_t.shape[1:] != self.shape:
-            raise ValueError(
-                f"x_t must have shape (B, {', '.join(map(str, self.shape))}), channels first, got {tuple(x_t.shape)}"
-            )
+        check_images(x_t, t, self.shape)
         weight = self.head.weight
         seen = seen_beside(x_t.to(weight.dtype), image, self.image_channels)
         tokens = self.embed(patchify(seen, self.patch)) + self.positions

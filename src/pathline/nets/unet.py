@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pathline._shapes import check_state
 from pathline.nets.attention import Attention
-from pathline.nets.base import check_features, check_time_shape, condition, positive, time_features
+from pathline.nets.base import check_features, check_images, condition, positive, time_features
 from pathline.nets.conditions import add_vector, seen_beside, vector_condition
 
 GROUP = 8
@@ -151,12 +150,7 @@ class UNet(nn.Module):
         image: Tensor | None = None,
     ) -> Tensor:
         """The prediction at ``x_t`` ``(B, C, H, W)``, ``t`` ``()`` or ``(B,)``: like ``x_t`` in shape, dtype."""
-        check_state(x_t, "x_t")
-        check_time_shape(t, x_t)
-        if x_t.shape[1:] != self.shape:
-            raise ValueError(
-                f"x_t must have shape (B, {', '.join(map(str, self.shape))}), channels first, got {tuple(x_t.shape)}"
-            )
+        check_images(x_t, t, self.shape)
         weight = self.head.weight
         c = self.time(time_features(t, self.features, weight))
         given = self.condition(y, x_t.shape[0])
