@@ -20,6 +20,8 @@ from pathline.times import TimeLaw
 
 ROUGH = 2000
 """Evaluations of a sample after which its field counts as too rough for steps of its own."""
+FINER = 16.0
+"""How much tighter the tolerance of the solve is that tells how far the one before it was off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +53,27 @@ def reference(
     The tolerance is relative to the RMS of the endpoints. Every sample takes steps of its own (Dormand-Prince); where a field
     is too rough for that, all take those of RK4, doubled up to ``most``, and what is left then is returned, not hidden.
     """
+    found = by_own_steps(field, x_0, cond, tolerance)
+    return doubled(field, x_0, cond, tolerance, steps, most) if found is None else found
+
+
+def by_own_steps(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float) -> tuple[Tensor, float] | None:
+    """`reference` by Dormand-Prince; None where the field is too rough, or the dtype too coarse to tell two solves apart."""
     whole = start_where_defined(field, torch.tensor([0.0, 1.0], dtype=torch.float64))
     local, previous, finest = tolerance, None, 32.0 * torch.finfo(x_0.dtype).eps
+    if local / FINER <= finest:
+        return None
     while local > finest:
         solver = dopri5(rtol=local, atol=local, max_evaluations=ROUGH)
         try:
             ends = endpoint(field, x_0, solver, whole, cond)
         except RuntimeError:  # it gave up: its message speaks of a budget that is ours
-            break
+            return None
         moved = math.inf if previous is None else rms(ends - previous)
         if moved < tolerance * rms(ends):
             return ends, moved
-        local, previous = local / 16.0, ends
-    return doubled(field, x_0, cond, tolerance, steps, most)
+        local, previous = local / FINER, ends
+    return None
 
 
 def doubled(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, steps: int, most: int) -> tuple[Tensor, float]:
