@@ -29,6 +29,26 @@ def modulate(tokens: Tensor, shift: Tensor, scale: Tensor, norm: str = "layer") 
     return normalise(tokens, norm) * (1 + scale) + shift
 
 
+# Up to here the scores fit into the cache, and two plain products are quicker than what the fused kernel does backwards.
+_FEW_TOKENS = 256
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """``softmax(q kᵀ/√d) v``; queries, keys and values ``(B, heads, N, d)``.
+
+    On a CPU in half precision the gradient of torch's fused kernel takes 1.6 (196 tokens) to 6 times (49 tokens) as long as
+    plain products, which are taken there instead.
+    """
+    if q.device.type == "cpu" and q.requires_grad and q.shape[-2] <= _FEW_TOKENS and _halved(q):
+        return torch.softmax((q * q.shape[-1] ** -0.5) @ k.mT, dim=-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v.to(q.dtype))
+
+
+def _halved(x: Tensor) -> bool:
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return dtype in (torch.bfloat16, torch.float16)
+
+
 class Attention(nn.Module):
     """Self-attention of ``heads`` heads over tokens ``(B, N, width)``.
 
@@ -52,7 +72,7 @@ class Attention(nn.Module):
             q, k = (normalise(each, "rms") * scale for each, scale in zip((q, k), self.scales, strict=True))
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
-        mixed = F.scaled_dot_product_attention(q, k, v.to(q.dtype))
+        mixed = attend(q, k, v)
         return self.out(mixed.transpose(1, 2).reshape(b, n, width))
 
 
