@@ -7,7 +7,7 @@ paths. W2² of NPE is that of the 10,000 training pairs of the seed.
 
 What differs from it, in all our rows: the average of the weights (EMA 0.999) under a cosine learning rate instead of the
 best of many checkpoints; sigma_min = 0; both sides divided by one number. OT pairs come from one exact assignment of
-the whole training set instead of one per batch.
+the whole training set instead of one per batch. The seeds of a cell are trained side by side, in one product a layer.
 
 Cells are cached in results/.cache/transport2d.json, so an interrupted run goes on:
 
@@ -19,17 +19,18 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 import _bench
 import pathline as pl
 from pathline.data import toys
-from pathline.metrics.wasserstein import wasserstein2
+from pathline.field import BaseField
 from pathline.objectives import BridgeMatching
 from pathline.paths import schrodinger_bridge, two_heads
 from pathline.train import EMA
@@ -67,6 +68,7 @@ def gaussian(n: int, generator: torch.Generator) -> Tensor:
 
 
 Draw = Callable[[int, torch.Generator], Tensor]
+Loss = Callable[..., Tensor]
 CELLS: dict[str, tuple[Draw, Draw]] = {
     "N->8gaussians": (gaussian, lambda n, g: toys.eight_gaussians(n, generator=g).x),
     "moons->8gaussians": (
@@ -78,99 +80,108 @@ CELLS: dict[str, tuple[Draw, Draw]] = {
 
 @dataclass
 class Problem:
-    """One cell and seed: both sides in a common scale, in an order in which row i of one side is paired with row i."""
+    """One cell and seed: sets to train on and to test with, in the units of the data."""
 
     x_0: Tensor
     x_1: Tensor
     test_0: Tensor
     test_1: Tensor
-    scale: float
     optimal: Tensor
     """The rows of x_0 that the exact assignment gives to the rows of x_1."""
     cost: float
-    """W2² of the training sets, in the units of the data."""
+    """W2² of the training sets."""
 
 
 def problem(cell: str, seed: int) -> Problem:
     """Draw the sets and assign the training pairs."""
-    import numpy
-    import ot
-
     source, data = CELLS[cell]
     g = torch.Generator().manual_seed(1000 * seed + list(CELLS).index(cell))
     x_0, x_1, test_0, test_1 = source(N, g), data(N, g), source(N, g), data(N, g)
-    scale = float((x_0.square().mean() * x_1.square().mean()) ** 0.25)
-    kept = CACHE.parent / f"pairs-{list(CELLS).index(cell)}-{seed}.npy"
-    if kept.exists():
-        optimal = torch.from_numpy(numpy.load(kept))
-    else:
-        squared = torch.cdist(x_1.double(), x_0.double()).square().numpy()
-        uniform = numpy.full(N, 1.0 / N)
-        rows, columns = ot.emd(uniform, uniform, squared, numItermax=100_000_000).nonzero()
-        if len(rows) != N or len(set(columns.tolist())) != N:
-            raise RuntimeError(f"the plan is no permutation: {len(rows)} entries")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        numpy.save(kept, columns)
-        optimal = torch.from_numpy(columns)
-    cost = float((x_1 - x_0[optimal]).double().square().sum(1).mean())
-    return Problem(x_0 / scale, x_1 / scale, test_0 / scale, test_1 / scale, scale, optimal, cost)
+    optimal = pl.couplings.exact_ot()(x_0, x_1)
+    return Problem(x_0, x_1, test_0, test_1, optimal, float((x_1 - x_0[optimal]).double().square().sum(1).mean()))
 
 
-def train(net: torch.nn.Module, objective: Any, x_0: Tensor, x_1: Tensor, updates: int, seed: int) -> torch.nn.Module:
-    """The averaged weights after ``updates`` steps on rows of (x_0, x_1) that are drawn together; x_0 () shuffles apart."""
+class Abreast(nn.Module):
+    """The published network once for each seed, in one product a layer: states (seeds · B, 2) lie seed by seed.
+
+    The seeds share nothing but the call: each has the first weights, the batches and so the training that it would have alone.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        super().__init__()
+        nets = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            net = pl.nets.MLP(2, 64, 3, activation="selu", time_features=0)
+            layers = [m for m in net.rest if isinstance(m, nn.Linear)]
+            first = torch.cat([net.state.weight, net.time.weight], 1)  # of (x, t)
+            nets.append([(first, net.state.bias), *((m.weight, m.bias) for m in layers)])
+        self.weights, self.biases = (
+            nn.ParameterList(torch.stack([net[i][j].detach() for net in nets]) for i in range(len(nets[0])))
+            for j in (0, 1)
+        )
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        seeds = len(self.weights[0])
+        hidden = torch.cat([x_t, t.expand(len(x_t))[:, None]], 1).reshape(seeds, -1, 3)
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias[:, None], F.selu(hidden) if i else hidden, weight.mT)
+        return hidden.reshape(x_t.shape)
+
+
+def train(net: nn.Module, loss: Loss, x_0: Tensor, x_1: Tensor, updates: int, *, apart: bool, seed: int) -> nn.Module:
+    """The averaged weights after ``updates`` steps on rows of x_0 and x_1 (seeds, N, 2), drawn together or apart."""
     g = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-5, fused=True)
-    ema = EMA(net, 0.999)
+    ema, seeds = EMA(net, 0.999), len(x_0)
+    which = torch.arange(seeds)[:, None]
     for step in range(updates):
-        rows = torch.randint(N, (2 if objective.apart else 1, BATCH), generator=g)
+        rows = torch.randint(N, (2 if apart else 1, seeds, BATCH), generator=g)
         optimizer.param_groups[0]["lr"] = 0.5e-3 * (1.0 + math.cos(math.pi * step / updates))
         optimizer.zero_grad(set_to_none=True)
-        objective.loss(net, x_1[rows[0]], x_0=x_0[rows[-1]], generator=g).backward()
+        begin, end = x_0[which, rows[-1]].flatten(0, 1), x_1[which, rows[0]].flatten(0, 1)
+        (seeds * loss(net, end, x_0=begin, generator=g)).backward()  # the sum over seeds of their mean losses
         optimizer.step()
         ema.update(step + 1)
     return ema.net
 
 
-@dataclass(frozen=True)
-class Plan:
-    """An objective, and whether source and data are drawn apart."""
-
-    loss: Any
-    apart: bool
-
-
-def network() -> torch.nn.Module:
-    """The published network."""
-    return pl.nets.MLP(2, 64, 3, activation="selu", time_features=0)
-
-
-def solve(method: str, p: Problem, updates: int, seed: int) -> tuple[pl.Field, dict[str, float]]:
-    """The trained field of a method, and seconds of training."""
-    torch.manual_seed(seed)
+def solve(
+    methods: Sequence[str], problems: Sequence[Problem], scale: float, updates: int
+) -> Iterator[tuple[str, BaseField]]:
+    """(method, trained field of all seeds abreast), in the common ``scale`` of both sides."""
+    seeds = range(SEED, SEED + len(problems))
+    x_0, x_1 = (torch.stack(x) / scale for x in zip(*((p.x_0, p.x_1) for p in problems), strict=True))
+    paired = torch.stack([p.x_0[p.optimal] for p in problems]) / scale
     flow = pl.Matching(pl.AffinePath(pl.Linear()), pl.VELOCITY)
-    begin = time.process_time()
-    if method == "sb":
-        bridge = BridgeMatching(schrodinger_bridge(1.0 / p.scale), two_heads())
-        net = train(pl.nets.TwoHeads(network(), network()), Plan(bridge, False), p.x_0[p.optimal], p.x_1, updates, seed)
-        return pl.Field(net, bridge.path, bridge.prediction), {"train": time.process_time() - begin}
-    paired = method == "ot"
-    net = train(network(), Plan(flow, not paired), p.x_0[p.optimal] if paired else p.x_0, p.x_1, updates, seed)
-    if method == "reflow":
-        x_1 = pl.sample(pl.Field(net, flow.path, pl.VELOCITY), p.x_0, solver="euler", steps=STEPS)
+    if "ot" in methods:
+        yield "ot", flow.field(train(Abreast(seeds), flow, paired, x_1, updates, apart=False, seed=SEED))
+    if "sb" in methods:
+        bridge = BridgeMatching(schrodinger_bridge(1.0 / scale), two_heads())
+        heads = pl.nets.TwoHeads(Abreast(seeds), Abreast([seed + 1000 for seed in seeds]))
+        yield "sb", bridge.field(train(heads, bridge, paired, x_1, updates, apart=False, seed=SEED))
+    if "cfm" in methods or "reflow" in methods:
+        net = train(Abreast(seeds), flow, x_0, x_1, updates, apart=True, seed=SEED)
+        if "cfm" in methods:
+            yield "cfm", flow.field(net)
+    if "reflow" in methods:
+        ends = pl.sample(flow.field(net), x_0.flatten(0, 1), solver="euler", steps=STEPS).reshape(x_1.shape)
         again = copy.deepcopy(net).requires_grad_(True)
-        net = train(again, Plan(flow, False), p.x_0, x_1, updates, seed + 1)
-    return pl.Field(net, flow.path, pl.VELOCITY), {"train": time.process_time() - begin}
+        yield "reflow", flow.field(train(again, flow, x_0, ends, updates, apart=False, seed=SEED + 1))
 
 
-def measure(field: pl.Field, p: Problem) -> dict[str, float]:
-    """W2 of 100 Euler steps from the test source, path energy and NPE, in the units of the data."""
-    solution = pl.solve(field, p.test_0, solver="euler", steps=STEPS)
+def measure(field: BaseField, problems: Sequence[Problem], scale: float) -> list[dict[str, float]]:
+    """Of each seed: W2 of 100 Euler steps from the test source, path energy and NPE, in the units of the data."""
+    solution = pl.solve(field, torch.cat([p.test_0 for p in problems]) / scale, solver="euler", steps=STEPS)
     assert solution.trajectory is not None
-    moves = solution.trajectory.diff(dim=0).double()  # h v
-    energy = float(moves.square().sum(-1).mean(1).sum()) * STEPS * p.scale**2
-    begin = time.process_time()
-    distance = p.scale * wasserstein2(solution.x, p.test_1, solver="network_simplex")
-    return {"w2": distance, "energy": energy, "npe": abs(energy - p.cost) / p.cost, "w2_s": time.process_time() - begin}
+    moves = solution.trajectory.diff(dim=0).double() * scale  # h v
+    energies = STEPS * moves.square().sum((0, -1)).reshape(len(problems), -1).mean(1)
+    found = []
+    for p, x, energy in zip(problems, solution.x.chunk(len(problems)), energies.tolist(), strict=True):
+        found.append(
+            {"w2": pl.metrics.wasserstein2(scale * x, p.test_1), "energy": energy, "npe": abs(energy - p.cost) / p.cost, "optimum": p.cost}
+        )  # fmt: skip
+    return found
 
 
 def load() -> dict[str, Any]:
@@ -207,28 +218,32 @@ def sections(done: dict[str, Any], updates: int) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Run what is not cached yet, seed by seed, and write the tables."""
+    """Run what is not cached yet, cell by cell, and write the tables."""
     options = _bench.parser(__doc__)
     options.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS))
     options.add_argument("--methods", nargs="+", default=list(NAMES), choices=list(NAMES))
     options.add_argument("--seeds", type=int, default=5)
     options.add_argument("--updates", type=int, default=20_000)
-    options.add_argument("--tables", action="store_true", help="only write the tables of what is cached")
     args = options.parse_args()
     _bench.setup(args.threads)
     done, updates = load(), 20 if args.quick else args.updates
-    cells, seeds = (args.cells[:1], 1) if args.quick else (args.cells, args.seeds)
-    for seed in range(SEED, SEED + (0 if args.tables else seeds)):
-        for cell in cells:
-            wanted = [m for m in args.methods if f"{cell}/{m}/{updates}/{seed}" not in done]
-            p = problem(cell, seed) if wanted else None
-            for method in wanted:
-                assert p is not None
-                field, cost = solve(method, p, updates, seed)
-                done[f"{cell}/{method}/{updates}/{seed}"] = found = {**measure(field, p), **cost, "optimum": p.cost}
+    cells, seeds = args.cells[:1] if args.quick else args.cells, range(SEED, SEED + (1 if args.quick else args.seeds))
+    for cell in cells:
+        wanted = [m for m in args.methods if any(f"{cell}/{m}/{updates}/{seed}" not in done for seed in seeds)]
+        if not wanted:
+            continue
+        problems = [problem(cell, seed) for seed in seeds]
+        sizes = torch.tensor([[p.x_0.square().mean(), p.x_1.square().mean()] for p in problems])
+        scale = float(sizes.mean(0).prod() ** 0.25)
+        begin = time.process_time()
+        for method, field in solve(wanted, problems, scale, updates):
+            trained = time.process_time() - begin
+            for seed, found in zip(seeds, measure(field, problems, scale), strict=True):
+                done[f"{cell}/{method}/{updates}/{seed}"] = {**found, "train, all seeds": trained}
                 print(time.strftime("%H:%M:%S"), cell, method, seed, json.dumps(found), flush=True)
-                if not args.quick:
-                    keep(done)
+            if not args.quick:
+                keep(done)
+            begin = time.process_time()
     if args.quick:
         return
     note = (__doc__ or "").split("\n\n", 2)[1:]
