@@ -73,7 +73,7 @@ class Yardstick:
         self.features = None if judge is None else judge.features(self.real.x)
 
     @classmethod
-    def of(cls, config: TrainConfig, *, held_out: float = 0.4, quick: bool = False) -> "Yardstick":
+    def of(cls, config: TrainConfig, *, held_out: float = 0.4, most: int = 2000, quick: bool = False) -> "Yardstick":
         """For the data that ``config`` names, of which the share ``held_out`` is kept from training."""
         data = load_data(config.data, labels=config.labels)
         if isinstance(data, StreamDataset):
@@ -84,7 +84,7 @@ class Yardstick:
             judge = train_classifier(
                 train.x, train.y, train.num_classes, epochs=1 if quick else None, name=f"{train.name}-cnn"
             )
-        return cls(train, rest, judge, quick=quick)
+        return cls(train, rest, judge, most=most, quick=quick)
 
     @classmethod
     def of_run(cls, run: Run, *, quick: bool = False) -> "Yardstick":
