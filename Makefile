@@ -27,6 +27,8 @@ $(VENV)/.base: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.base
 	@echo "installing the development tools"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@# torchvision, which it asks for, must be of the build of torch, and only its data sets need that
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps "torch-fidelity>=0.3"
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.base

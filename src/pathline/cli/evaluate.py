@@ -18,7 +18,8 @@ add class agreement and the features of a small classifier, trained once.
 examples:
   pathline evaluate runs/moons
   pathline evaluate runs/digits --n 1000 --guidance 1.5
-  pathline evaluate runs/moons --metrics w2 mmd nll"""
+  pathline evaluate runs/moons --metrics w2 mmd nll
+  pathline evaluate runs/cifar10 --n 50000 --metrics fd --inception weights-inception-2015-12-05-6726825d.pth"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class Arguments(Drawing):
     """How many samples; 2000 vectors or 500 images if not given."""
     metrics: tuple[str, ...] = ()
     """Names in pathline.metrics.METRICS, and nll; a choice that fits the data if none is given."""
+    inception: str | None = None
+    """Weights of Inception v3 as torch-fidelity has them: FD is then the standard FID (extra: fid)."""
 
 
 def main(words: list[str]) -> None:
@@ -46,7 +49,14 @@ def main(words: list[str]) -> None:
     if arguments.per_class is not None:
         n = arguments.count(len(run.class_names))
     begin = time.perf_counter()
-    found = assess(run, n=n, metrics=arguments.metrics or None, progress=True, **arguments.options(n))
+    found = assess(
+        run,
+        n=n,
+        metrics=arguments.metrics or None,
+        inception=arguments.inception,
+        progress=True,
+        **arguments.options(n),
+    )
     path = run.path / METRICS_FILE
     path.write_text(json.dumps(found.report.to_dict(), indent=1) + "\n", encoding="utf-8")
     print(found.report)

@@ -12,6 +12,7 @@ from pathline.metrics.cubic_mmd import Kid, kid, polynomial_mmd
 from pathline.metrics.energy import energy_distance
 from pathline.metrics.evaluation import evaluate
 from pathline.metrics.frechet import frechet_distance, frechet_from_moments, moments
+from pathline.metrics.inception import Inception
 from pathline.metrics.manifold import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from pathline.metrics.rbf_mmd import median_bandwidth, mmd
 from pathline.metrics.report import Report, Row
@@ -114,6 +115,7 @@ __all__ = [
     "DensityCoverage",
     "c2st",
     "Classifier",
+    "Inception",
     "ClassifierInfo",
     "FeatureExtractor",
     "train_classifier",

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pathline.metrics import Classifier, Report, evaluate, load_classifier, train_classifier
+from pathline.metrics import Classifier, Inception, Report, evaluate, load_classifier, train_classifier
 from pathline.train.names import CLASSIFIER
 from pathline.train.nll import NAME as NLL
 from pathline.train.nll import nll
@@ -31,6 +32,7 @@ def assess(
     n: "int | None" = None,
     seed: int = 0,
     metrics: "Sequence[str] | None" = None,
+    inception: "str | Path | None" = None,
     progress: bool = False,
     **sampling: Any,
 ) -> Assessment:
@@ -39,14 +41,16 @@ def assess(
     Labelled data also get class agreement and the features of a small classifier, trained on the training part once
     and kept in the run folder. ``n`` is 2,000 for vectors and 500 for images; ``sampling`` goes to `Run.sample`. The metrics that
     ``metrics`` names are those of `pathline.metrics.METRICS` and "nll" (`pathline.train.nll`), which is measured unless others are named.
+    ``inception``, a file of weights, makes the features of images those of the standard FID (`pathline.metrics.Inception`).
 
     Raises:
-        ValueError: nothing was held out.
+        ValueError: nothing was held out, or Inception is asked to look at data that are not images on whole levels.
     """
     data = run.data
     if data.held_out is None:
         raise ValueError(f"{run.path} held out no data to be measured against: train with held_out > 0")
     n = (500 if run.about["image"] else 2000) if n is None else n
+    features = None if inception is None else _inception(run, inception)
     labels = run.labels(n, sampling.get("y"))
     begin = time.perf_counter()
     samples = run.sample(n, seed=seed, progress=progress, **sampling)
@@ -61,12 +65,21 @@ def assess(
         labels=asked if judge is not None else None,
         real_labels=data.held_out.y if asked is not None else None,
         classifier=judge,
+        features=features,
         metrics=None if metrics is None else [name for name in metrics if name != NLL],
         generator=torch.Generator().manual_seed(seed),
     )
     if likelihood:
         report = replace(report, rows=(*report.rows, nll(run, seed=seed)))
     return Assessment(report=report, samples=samples, labels=labels, sampling_seconds=seconds)
+
+
+def _inception(run: Run, weights: "str | Path") -> Inception:
+    train = run.data.train
+    if not train.image or train.levels is None:
+        raise ValueError(f"inception looks at images on whole grey levels, and {train.name} is not of that kind")
+    device = next(run.net.parameters()).device
+    return Inception(weights, levels=train.levels, device=device)
 
 
 def classifier(run: Run) -> Classifier:
