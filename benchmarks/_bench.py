@@ -66,6 +66,18 @@ def setup(threads: int = 1) -> None:
     torch.manual_seed(0)
 
 
+def keep_pages() -> None:
+    """Let the C library keep the memory that is freed (glibc; blocks of up to 32 MB).
+
+    By default it may hand the activations of a network back to the system after every evaluation and fault them in again at
+    the next, or not, as the heap happens to lie: 0 to 480 page faults for the same evaluation, up to 0.7 ms of 3, which
+    one contender of a process has and another has not.
+    """
+    allocator, trim_threshold, mmap_threshold = ctypes.CDLL(None), -1, -3
+    if not (allocator.mallopt(trim_threshold, 2**30) and allocator.mallopt(mmap_threshold, 2**25)):
+        raise RuntimeError("the C library takes no thresholds: keep_pages needs glibc")
+
+
 def compare(
     contenders: Mapping[str, Contender],
     *,

@@ -5,7 +5,8 @@ documentation says. Two networks: the 3 x 256 MLP at a batch of 1,024 points, an
 solver is all the cost there is. "Bare" calls the network 100 times and does nothing else, without gradients; it and a
 hand-written loop are also shown in inference mode, which spares the bookkeeping of versions and views.
 
-Times are CPU time of one thread in rotating rounds; a ratio is formed inside a round, its median taken over the rounds.
+Times are CPU time of one thread in rotating rounds, with the C library told to keep freed memory, as page faults that come and
+go with the layout of the heap would cost more than any solver; a ratio is formed inside a round, its median taken over the rounds.
 "At best" compares the fastest round of each, which a busy machine disturbs least. Where the conventions of a
 contender allow it, its result is checked against the hand-written loop. Memory is the peak of the resident set above
 the start, in states of 64 MB, over 10 steps. Contenders that cannot be imported are named and left out.
@@ -234,6 +235,7 @@ def main() -> None:
     options.set_defaults(rounds=60)
     args = options.parse_args()
     _bench.setup(args.threads)
+    _bench.keep_pages()
     rounds = min(args.rounds, 5) if args.quick else args.rounds
     columns = ["", "ms", "ratio to bare", "ratio at best", "µs per evaluation beyond bare", "the same at best"]
     sections, data = [], {}

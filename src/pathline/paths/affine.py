@@ -83,4 +83,6 @@ class AffinePath(Path):
 
     def velocity_gain(self, prediction: Prediction, t: Tensor) -> float:
         """|D'/D|: how an error of ``prediction`` at the time ``t``, shape (), is magnified in the velocity."""
+        if prediction is VELOCITY:  # asked at every step of a Runge-Kutta method
+            return 1.0
         return abs(float(conversion(self.schedule(t.double()), prediction, VELOCITY)[1]))

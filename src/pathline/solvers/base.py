@@ -39,10 +39,11 @@ class Bound:
         return self._tally[2]
 
     def __call__(self, x: Tensor, t: Tensor) -> Estimate:
-        self._tally[0] += 1
-        self._tally[1] += x.shape[0]
-        self._tally[2] += x.shape[0] * self.field.passes(t)
-        return self.field.evaluate(x, t, **self.cond)
+        tally, field, size = self._tally, self.field, x.shape[0]
+        tally[0] += 1
+        tally[1] += size
+        tally[2] += size * field.passes(t)
+        return field.evaluate(x, t, **self.cond)
 
     def take(self, rows: Tensor) -> "Bound":
         """The same field for some samples of the batch, ``rows`` (n,): their conditions, counted together with this one."""

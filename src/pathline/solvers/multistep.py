@@ -48,12 +48,12 @@ class Move(NamedTuple):
     """The weight of the new prediction in the step before, where that is made again."""
 
 
-@dataclass(frozen=True)
-class History:
+class History(NamedTuple):
     """What a multistep solver remembers; newest first."""
 
     plan: tuple[Move, ...] = ()
-    index: int = 0
+    done: int = 0
+    """Steps taken."""
     times: tuple[Tensor, ...] = ()
     values: tuple[Tensor, ...] = ()
     redone: Tensor | None = None
@@ -112,7 +112,7 @@ class Multistep(Solver):
         move = self._move(field, times, s, past)
         estimate = field(x, t)
         p = _read(field, estimate, self.row, move)
-        plan, index, older = past.plan, past.index + 1, past.values
+        plan, index, older = past.plan, past.done + 1, past.values
         redone = past.redone if x is past.predicted else None
         del past
         leap = None
@@ -131,8 +131,8 @@ class Multistep(Solver):
         return x_s, History(plan, index, times, values[: self.nodes - 1], move.redo.of(x, values), x_s)
 
     def _move(self, field: Bound, times: tuple[Tensor, ...], s: Tensor, past: History) -> Move:
-        if past.index < len(past.plan):
-            move = past.plan[past.index]
+        if past.done < len(past.plan):
+            move = past.plan[past.done]
             if torch.compiler.is_compiling() or (move.t == times[0].item() and move.s == s.item()):
                 return move
         return self.plan(field, torch.stack([v.cpu().double() for v in (*reversed(times), s)]), None)[-1]

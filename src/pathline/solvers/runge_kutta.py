@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pathline._autograd import eager_inference
@@ -50,18 +51,18 @@ class RungeKutta(Solver):
         tableau = self.tableau
         if 1.0 in tableau.c and field.singular(s):
             tableau = MIDPOINT
-        h = s - t
-        step = h.item() if eager_inference() else h
+        h = s.item() - t.item() if eager_inference() else s - t
         x_s = x
         slopes: dict[int, Tensor] = {}
         for i, (row, c) in enumerate(zip(tableau.a, tableau.c, strict=True)):
             point = x
             for j, w in enumerate(row):
-                point = add(x, point, w, step, slopes.get(j))
-            slopes = {j: k for j, k in slopes.items() if any(later[j] for later in tableau.a[i + 1 :])}
+                point = add(x, point, w, h, slopes.get(j))
+            if i:
+                slopes = {j: k for j, k in slopes.items() if any(later[j] for later in tableau.a[i + 1 :])}
             slopes[i] = field(point, t if c == 0.0 else (s if c == 1.0 else t + c * h)).velocity
             del point
-            x_s = add(x, x_s, tableau.b[i], step, slopes[i])
+            x_s = add(x, x_s, tableau.b[i], h, slopes[i])
         return x_s, state
 
 
@@ -69,6 +70,9 @@ def add(x: Tensor, total: Tensor, weight: float, step: Scalar, slope: Tensor | N
     """total + step weight slope, in the memory of ``total`` where that is neither ``x`` nor seen by a gradient."""
     if weight == 0.0 or slope is None:
         return total
-    if total is not x and isinstance(step, float) and total.dtype == slope.dtype:
-        return total.add_(slope, alpha=step * weight)
+    if isinstance(step, float):
+        if total is x:
+            return torch.add(total, slope, alpha=step * weight)
+        if total.dtype == slope.dtype:
+            return total.add_(slope, alpha=step * weight)
     return combine(1.0, total, step if weight == 1.0 else step * weight, slope)
