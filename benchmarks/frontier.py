@@ -1,23 +1,22 @@
 """Error against evaluations: ours untuned and tuned, and the peers, on exact fields and on a trained model.
 
-RMS distance of the endpoints to a converged solve of the same noise. Peers get their best grid by hindsight, of 14, of 10 on moons, of 3 on
-digits. Ours
-untuned follows a rule that a user can follow: each solver of a short list gets the grid that `grids.fit` finds on a
-pilot of its own noise, and the pair that is best on that pilot runs on the test noise. Ours tuned is `pl.tune`,
-fitted on other noise.
+RMS distance of the endpoints to a converged solve of the same noise. Peers get their best grid of 14 by hindsight (on digits of the 12
+pairs of a peer and a grid that are best on the first 256 noises). Ours untuned is what `solvers.choose` finds on a pilot of its
+own noise, and runs on the test noise. Ours tuned is `pl.tune`, fitted on other noise.
 
     python benchmarks/frontier.py --fields 8gaussians moons digits --budgets 4 8 16
     python benchmarks/frontier.py --run runs/digits          # adds the trained model
 
-Rows that a run does not measure are kept from the results of an earlier one.
+Rows and columns that a run does not measure are kept from the results of an earlier one; what is measured is written row by row.
 """
 
 import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,17 +24,18 @@ from torch import Tensor
 
 import _bench
 import pathline as pl
-from _peers import samplers
+from _peers import Sampler, samplers
 from pathline.field import BaseField
-from pathline.solvers import grids
+from pathline.solvers import NonStationary, choose
 from pathline.solvers.frontier import endpoint, reference, rms
 from pathline.testing import oracles
 
 LINEAR = pl.AffinePath(pl.Linear())
 BUDGETS = (4, 5, 6, 8, 10, 16, 32, 64)
+PARTS = ("peers", "untuned", "tuned")
 TUNED_UP_TO = 8
+SCREENED, KEPT = 256, 12
 ORDER = ("8gaussians", "moons", "digits", "trained digits")
-SHORTLIST = ("abm1", "abm2", "abm3", "abm4", "ab2", "ab3", "unipc3", "ralston3", "rk4")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Subject:
 
 
 def eight_gaussians() -> Subject:
-    return Subject(oracles.eight_gaussians(LINEAR), (2,), 2048, 512, 2048, 14, 35, {})
+    return Subject(oracles.eight_gaussians(LINEAR), (2,), 2048, 4096, 2048, 14, 35, {})
 
 
 def moons() -> Subject:
@@ -65,14 +65,14 @@ def moons() -> Subject:
 
     points, _ = make_moons(500, noise=0.05, random_state=0)
     points = torch.tensor((points - points.mean(0)) / points.std(0))
-    return Subject(oracles.empirical(points, LINEAR, std=0.05), (2,), 2048, 1024, 1024, 10, 20, {})
+    return Subject(oracles.empirical(points, LINEAR, std=0.05), (2,), 2048, 4096, 1024, 14, 20, {})
 
 
 def digits() -> Subject:
     data = pl.data.load("digits").x.flatten(1).double()
     data = (data - data.mean()) / data.std()
     field = oracles.empirical(data, LINEAR, std=0.1)
-    return Subject(field, (64,), 2048, 128, 384, 3, 20, {})
+    return Subject(field, (64,), 2048, 1024, 384, 14, 20, {})
 
 
 def trained(path: str) -> Subject:
@@ -107,30 +107,35 @@ def laws(count: int) -> list[pl.TimeLaw]:
 def best_peer(
     subject: Subject, budget: int, x_0: Tensor, truth: Tensor, cond: dict[str, Any]
 ) -> list[tuple[float, str, float]]:
-    """(RMS error, name, median error) of every peer with its best grid, the best first."""
+    """(RMS error, name, median error) of the peers with their best grids, the best first.
 
-    def velocity(x: Tensor, t: Tensor) -> Tensor:
-        return subject.field.evaluate(x, torch.as_tensor(t, dtype=torch.float64).clamp(0.0, 1.0), **cond).velocity
+    On many noises all run on the first `SCREENED`, and the `KEPT` best pairs of a peer and a grid on all.
+    """
 
-    found = []
-    for name, (make, cost) in samplers().items():
-        steps = budget // cost
-        if steps < 1:
-            continue
-        errors = []
-        for law in laws(subject.laws):
-            with warnings.catch_warnings(), torch.inference_mode():
-                warnings.simplefilter("ignore")
-                off = make()(velocity, x_0, law.grid(steps).to(x_0)) - truth
-                errors.append((rms(off), median(off)))
-        finite = [error for error in errors if math.isfinite(error[0])]
-        if finite:
-            found.append((min(finite)[0], name, min(finite)[1]))
-    return sorted(found)
+    def off(make: Callable[[], Sampler], grid: Tensor, rows: slice) -> Tensor:
+        given = {key: value[rows] for key, value in cond.items()}
 
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return subject.field.evaluate(x, torch.as_tensor(t, dtype=torch.float64).clamp(0.0, 1.0), **given).velocity
 
-Pairs = tuple[Tensor, Tensor]
-"""Noise and its converged endpoints."""
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            return make()(velocity, x_0[rows], grid.to(x_0)) - truth[rows]
+
+    pairs = [
+        (name, make, law.grid(budget // cost))
+        for name, (make, cost) in samplers().items() if budget >= cost for law in laws(subject.laws)
+    ]  # fmt: skip
+    if len(x_0) * x_0[0].numel() > 2**16:
+        errors = [rms(off(make, grid, slice(SCREENED))) for _, make, grid in pairs]
+        order = sorted((error, i) for i, error in enumerate(errors) if math.isfinite(error))
+        pairs = [pairs[i] for _, i in order[:KEPT]]
+    found: dict[str, tuple[float, str, float]] = {}
+    for name, make, grid in pairs:
+        wrong = off(make, grid, slice(None))
+        if bool(wrong.isfinite().all()):
+            found[name] = min(found.get(name, (math.inf, "", 0.0)), (rms(wrong), name, median(wrong)))
+    return sorted(found.values())
 
 
 def median(off: Tensor) -> float:
@@ -138,74 +143,92 @@ def median(off: Tensor) -> float:
     return float(off.flatten(1).square().mean(1).sqrt().median())
 
 
-def untuned(subject: Subject, budget: int, pairs: Pairs) -> tuple[str, Callable[[Tensor, dict[str, Any]], Tensor]]:
-    """The rule: on pilot noise, fit a grid for each solver of the short list and keep the best pair."""
-    pilot, truth = pairs
-    cond: dict[str, Any] = {name: value[: subject.pilot] for name, value in subject.cond.items()}
-    best: tuple[float, str, Tensor] | None = None
-    for name in SHORTLIST:
-        solver = pl.SOLVERS[name]
-        steps = budget // solver.evaluations(1)
-        if steps < 2:
-            continue
-        grid = grids.fit(subject.field, steps, pilot, solver=name, **cond)
-        error = rms(endpoint(subject.field, pilot, solver, grid, cond) - truth)
-        if math.isfinite(error) and (best is None or error < best[0]):
-            best = error, name, grid
-    if best is None:
-        raise RuntimeError(f"nothing runs in {budget} evaluations")
-    _, name, grid = best
-    return name, lambda x, given: endpoint(subject.field, x, pl.SOLVERS[name], grid, given)
-
-
 def converged(field: BaseField, x_0: Tensor, cond: dict[str, Any]) -> Tensor:
     return reference(field, x_0, cond, tolerance=1e-7 if x_0.dtype == torch.float64 else 1e-4)[0]
 
 
-def measure(name: str, subject: Subject, budgets: tuple[int, ...]) -> list[dict[str, Any]]:
-    with torch.inference_mode():
-        x_0 = subject.noise(subject.test, 0)
-        truth = converged(subject.field, x_0, subject.cond)
-        pilot = subject.noise(subject.pilot, 7)
-        pilot_pairs = pilot, converged(subject.field, pilot, {k: v[: subject.pilot] for k, v in subject.cond.items()})
-        pilot_pairs = pilot_pairs[0].float(), pilot_pairs[1].float()  # a pilot of half the cost
-        tuning_pairs = None
-        cond: dict[str, Any] = {key: torch.arange(subject.tuning + 256) % 10 for key in subject.cond}
-        if any(budget <= TUNED_UP_TO for budget in budgets):
-            noise = subject.noise(subject.tuning + 256, 3)
-            tuning_pairs = noise, converged(subject.field, noise, cond)
-    rows = []
-    for budget in budgets:
-        began = time.perf_counter()
+def pairs_of(name: str, subject: Subject, cache: Path | None) -> tuple[Tensor, Tensor]:
+    """The test noise and its converged endpoints, from ``cache`` where an earlier run has left them."""
+    x_0 = subject.noise(subject.test, 0)
+    file = None if cache is None else cache / f"{name.replace(' ', '-')}-{subject.test}.pt"
+    if file is not None and file.exists():
+        return x_0, torch.load(file)
+    truth = converged(subject.field, x_0, subject.cond)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(truth.clone(), file)
+    return x_0, truth
+
+
+def first_rows(cond: dict[str, Any], count: int) -> dict[str, Any]:
+    """Conditions of other noises: labels in turn."""
+    return {key: torch.arange(count) % 10 for key in cond}
+
+
+def measure(subject: Subject, budget: int, parts: Sequence[str], x_0: Tensor, truth: Tensor) -> dict[str, Any]:
+    """What was asked for of one row."""
+    began, row, medians = time.perf_counter(), {}, {}
+    if "peers" in parts:
         peers = best_peer(subject, budget, x_0, truth, subject.cond)
+        row |= {"peer": peers[0][1], "peer_error": peers[0][0], "peers": peers}
+        medians["peer"] = peers[0][2]
+    if "untuned" in parts:
+        pilot = subject.noise(subject.pilot, 7).float()
         with torch.inference_mode():
-            solver, solve = untuned(subject, budget, pilot_pairs)
-            off = solve(x_0, subject.cond) - truth
-            ours, medians = rms(off), [peers[0][2], median(off)]
-        tuned = None
-        if budget <= TUNED_UP_TO and tuning_pairs is not None:
-            fitted = pl.tune(
-                subject.field, budget, target=(tuning_pairs[0].clone(), tuning_pairs[1].clone()), samples=subject.tuning,
-                iterations=subject.iterations, method="auto" if subject.dtype == torch.float64 else "adam", **cond,
-            )  # fmt: skip
-            with torch.inference_mode():
-                ends = endpoint(subject.field, x_0, fitted, fitted.own_grid(subject.field.path), subject.cond)
-            tuned = rms(ends - truth)
-            medians.append(median(ends - truth))
-        rows.append(
-            {"field": name, "noises": subject.test, "evaluations": budget, "peer": peers[0][1], "peer_error": peers[0][0], "solver": solver,
-             "untuned": ours, "tuned": tuned, "medians": medians, "peers": peers, "seconds": round(time.perf_counter() - began)}
-        )  # fmt: skip
-        print({key: value for key, value in rows[-1].items() if key != "peers"}, flush=True)
-    return rows
+            chosen = choose(subject.field, budget, pilot, **first_rows(subject.cond, subject.pilot))
+            off = endpoint(subject.field, x_0, chosen.solver, chosen.grid, subject.cond) - truth
+        row |= {"solver": chosen.name, "grid": chosen.grid.tolist(), "untuned": rms(off), "expected": chosen.error}
+        medians["untuned"] = median(off)
+    if "tuned" in parts and budget <= TUNED_UP_TO:
+        fitted = tuned(subject, budget)
+        with torch.inference_mode():
+            off = endpoint(subject.field, x_0, fitted, fitted.own_grid(subject.field.path), subject.cond) - truth
+        row |= {"tuned": rms(off)}
+        medians["tuned"] = median(off)
+    return {**row, "medians": medians, "seconds": round(time.perf_counter() - began)}
 
 
-def kept_rows(name: str, measured: set[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Rows of an earlier run about fields and budgets that this one did not measure."""
-    path = _bench.RESULTS / f"{name}.json"
-    if not path.exists():
-        return []
-    return [row for row in json.loads(path.read_text())["rows"] if (row["field"], row["evaluations"]) not in measured]
+def tuned(subject: Subject, budget: int) -> NonStationary:
+    """The fitted solver."""
+    return pl.tune(
+        subject.field, budget, x_0=subject.noise(subject.tuning + 256, 3), samples=subject.tuning,
+        iterations=subject.iterations, method="auto" if subject.dtype == torch.float64 else "adam",
+        tolerance=1e-7 if subject.dtype == torch.float64 else 1e-4, **first_rows(subject.cond, subject.tuning + 256),
+    )  # fmt: skip
+
+
+def merged(rows: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """``rows`` with a row added; what it does not measure is kept of an earlier one about as many noises."""
+
+    def same(row: dict[str, Any]) -> bool:
+        return (row["field"], row["evaluations"]) == (new["field"], new["evaluations"])
+
+    old = next((row for row in rows if same(row) and row.get("noises") == new["noises"]), {})
+    new = {**old, **new, "medians": {**old.get("medians", {}), **new["medians"]}}
+    return sorted([*(r for r in rows if not same(r)), new], key=lambda r: (ORDER.index(r["field"]), r["evaluations"]))
+
+
+def write(name: str, rows: list[dict[str, Any]]) -> None:
+    """The results as they stand."""
+    columns = [
+        "evaluations", "noises", "best peer", "its error", "ours, untuned", "its error", "ours / peer", "tuned", "tuned / peer",
+        "medians: peer, untuned, tuned",
+    ]  # fmt: skip
+
+    def cells(row: dict[str, Any]) -> list[_bench.Cell]:
+        peer, untuned, tuned = (row.get(key) for key in ("peer_error", "untuned", "tuned"))
+        return [
+            str(row["evaluations"]), row.get("noises", ""), row.get("peer"), peer, row.get("solver"), untuned,
+            untuned / peer if untuned and peer else None, tuned, tuned / peer if tuned and peer else None,
+            ", ".join(f"{row['medians'][key]:.2g}" for key in ("peer", "untuned", "tuned") if key in row["medians"]),
+        ]  # fmt: skip
+
+    sections = [
+        (field, _bench.table(columns, [cells(row) for row in rows if row["field"] == field]))
+        for field in dict.fromkeys(row["field"] for row in rows)
+    ]
+    about = (__doc__ or "").split("\n\n")[1].replace("\n", " ")
+    _bench.write(name, "Error against evaluations", [("", about), *sections], {"rows": rows})
 
 
 def main() -> None:
@@ -213,6 +236,8 @@ def main() -> None:
     options.add_argument("--fields", nargs="*", default=["8gaussians", "moons", "digits"])
     options.add_argument("--run", help="a trained run to add, such as runs/digits")
     options.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="columns to measure")
+    options.add_argument("--cache", type=Path, help="folder that keeps converged endpoints between runs")
     options.add_argument("--name", default="frontier")
     given = options.parse_args()
     _bench.setup(given.threads)
@@ -220,38 +245,17 @@ def main() -> None:
     subjects = {name: makers[name]() for name in given.fields}
     if given.run:
         subjects["trained digits"] = trained(given.run)
-    budgets = (4, 16) if given.quick else tuple(given.budgets)
-    rows = [row for name, subject in subjects.items() for row in measure(name, subject, budgets)]
-    if given.quick:
-        return
-    columns = [
-        "evaluations",
-        "noises",
-        "best peer",
-        "its error",
-        "ours, untuned",
-        "its error",
-        "ours / peer",
-        "tuned",
-        "tuned / peer",
-        "medians: peer, untuned, tuned",
-    ]
-    kept = kept_rows(given.name, {(row["field"], row["evaluations"]) for row in rows})
-    rows = sorted([*rows, *kept], key=lambda row: (ORDER.index(row["field"]), row["evaluations"]))
-    sections = []
-    for name in dict.fromkeys(row["field"] for row in rows):
-        cells = [
-            [
-                str(row["evaluations"]), row.get("noises", ""), row["peer"], row["peer_error"], row["solver"], row["untuned"],
-                row["untuned"] / row["peer_error"], row["tuned"],
-                None if row["tuned"] is None else row["tuned"] / row["peer_error"],
-                ", ".join(f"{value:.2g}" for value in row.get("medians", [])),
-            ]
-            for row in rows if row["field"] == name
-        ]  # fmt: skip
-        sections.append((name, _bench.table(columns, cells)))
-    about = (__doc__ or "").split("\n\n")[1].replace("\n", " ")
-    _bench.write(given.name, "Error against evaluations", [("", about), *sections], {"rows": rows})
+    path = _bench.RESULTS / f"{given.name}.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    for name, subject in subjects.items():
+        with torch.inference_mode():
+            x_0, truth = pairs_of(name, subject, given.cache)
+        for budget in (4, 16) if given.quick else given.budgets:
+            row = measure(subject, budget, given.parts, x_0, truth)
+            print({key: value for key, value in row.items() if key != "peers"}, flush=True)
+            if not given.quick:
+                rows = merged(rows, {"field": name, "noises": subject.test, "evaluations": budget, **row})
+                write(given.name, rows)
 
 
 if __name__ == "__main__":

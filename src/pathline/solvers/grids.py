@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from torch import Tensor
 from pathline import times as time_laws
 from pathline.field import BaseField
 from pathline.predictions import DISPLACEMENT
-from pathline.schedules import Schedule
 from pathline.solvers.base import Bound, Noise, Solver
 from pathline.solvers.exponential import SHARE, affine_schedule, log_snr_at
 from pathline.solvers.integrate import as_cond, as_solver, run
@@ -18,6 +18,8 @@ from pathline.solvers.runge_kutta import RK4, RungeKutta
 from pathline.solvers.sampling import draw_source, evaluating, finish, start_where_defined
 
 PILOT = RungeKutta(RK4, 4)
+GROUPS = 16
+"""Parts of the pilot points, each with an RMS error of its own."""
 BENDS, TRIALS, STARTS = 4, 32, 3
 """Smooth shapes by which the pattern search changes the steps, how many changes it tries, and from how many grids."""
 
@@ -57,40 +59,84 @@ def fit(
     if steps < 1 or pilot_steps < 8:
         raise ValueError(f"need steps >= 1 and pilot_steps >= 8, got {steps} and {pilot_steps}")
     field.check_conditions(cond)
-    schedule = affine_schedule(field.path)
     with evaluating(field), torch.inference_mode():
         given = isinstance(shape_or_x_0, Tensor)
         x_0 = shape_or_x_0 if given else draw_source(field, shape_or_x_0, Noise(generator))
         bound = Bound(field, as_cond(cond, len(x_0), x_0.device))
-        start = field.path.start(x_0)
-        times, bends, growth, target = _pilot(bound, start, schedule, pilot_steps, solver.order, generator)
-        laws = [
-            time_laws.uniform(),
-            time_laws.cosine(),
-            time_laws.cosmap(),
-            time_laws.log_snr_uniform(schedule, -4.0, 4.0),
-        ]
-        laws += [time_laws.shifted(shift) for shift in (0.33, 0.5, 0.7, 1.5, 2.0, 3.0)]
-        laws += [time_laws.power(p) for p in (1.3, 1.6, 2.0, 2.5)]
-        grids = [start_where_defined(field, law.grid(steps)) for law in laws]
-        grids += [
-            _spread(times, (g * b) ** (1.0 / (k + 1)), soft, steps)
-            for k, b in enumerate(bends, start=1)
-            for g in (growth, torch.ones_like(growth))
-            for soft in (0.0, 0.3)
-        ]
-
-        def error(grid: Tensor) -> float:
-            wrong = float((_end(bound, solver, start, grid) - target).double().pow(2).mean())
-            return wrong if math.isfinite(wrong) else math.inf
-
-        ranked = sorted(((error(grid), grid) for grid in grids), key=lambda pair: pair[0])
-        return min((_refined(*pair, error) for pair in _distinct(ranked)), key=lambda pair: pair[0])[1]
+        pilot = pilot_solve(bound, x_0, pilot_steps, solver.order, generator)
+        return refined(pilot, solver, ranked(pilot, solver, candidates(pilot, steps, solver.order)))
 
 
-def _distinct(ranked: list[tuple[float, Tensor]]) -> list[tuple[float, Tensor]]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pilot:
+    """What a fine solve of some source points tells about the flow."""
+
+    bound: Bound
+    start: Tensor
+    """The states at t = 0, (B, ...)."""
+    target: Tensor
+    """Where they end, (B, ...)."""
+    times: Tensor
+    """Moments equidistant in c, (n + 1,)."""
+    bends: list[Tensor]
+    """RMS of the first and higher derivatives of d there."""
+    growth: Tensor
+    """How a small perturbation there has grown at the end."""
+
+    def error(self, solver: Solver, grid: Tensor) -> float:
+        """How far the endpoints of ``solver`` on ``grid`` are off: geometric mean over 16 parts of the points of their RMS.
+
+        Where the flow divides, one point that ends elsewhere outweighs hundreds in an RMS over all of them. Infinite where an
+        endpoint is not finite.
+        """
+        off = endpoints(self.bound, solver, self.start, grid) - self.target
+        wrong = torch.stack([_rms(part) for part in off.tensor_split(min(GROUPS, len(off)))]).log().mean().exp().item()
+        return wrong if math.isfinite(wrong) else math.inf
+
+    def first(self, count: int) -> "Pilot":
+        """The same with the endpoints of the first ``count`` points only."""
+        some = self.bound.take(torch.arange(min(count, len(self.start))))
+        return replace(self, bound=some, start=self.start[:count], target=self.target[:count])
+
+
+Ranked: TypeAlias = list[tuple[float, Tensor]]
+"""(error, grid), the best first."""
+
+
+def candidates(pilot: Pilot, steps: int, order: int) -> list[Tensor]:
+    """Grids of closed-form laws and of equal local errors, for a solver of that order."""
+    field = pilot.bound.field
+    laws = [
+        time_laws.uniform(),
+        time_laws.cosine(),
+        time_laws.cosmap(),
+        time_laws.log_snr_uniform(affine_schedule(field.path), -4.0, 4.0),
+    ]
+    laws += [time_laws.shifted(shift) for shift in (0.33, 0.5, 0.7, 1.5, 2.0, 3.0)]
+    laws += [time_laws.power(p) for p in (1.3, 1.6, 2.0, 2.5)]
+    grids = [start_where_defined(field, law.grid(steps)) for law in laws]
+    return grids + [
+        _spread(pilot.times, (g * b) ** (1.0 / (k + 1)), soft, steps)
+        for k, b in enumerate(pilot.bends[:order], start=1)
+        for g in (pilot.growth, torch.ones_like(pilot.growth))
+        for soft in (0.0, 0.3)
+    ]
+
+
+def ranked(pilot: Pilot, solver: Solver, grids: list[Tensor]) -> Ranked:
+    """The grids by their endpoint error on the pilot points."""
+    return sorted(((pilot.error(solver, grid), grid) for grid in grids), key=lambda pair: pair[0])
+
+
+def refined(pilot: Pilot, solver: Solver, best: Ranked) -> Tensor:
+    """The best of the first few grids once a pattern search has bent them."""
+    ends = [_bent(*pair, lambda grid: pilot.error(solver, grid)) for pair in _distinct(best)]
+    return min(ends, key=lambda pair: pair[0])[1]
+
+
+def _distinct(ranked: Ranked) -> Ranked:
     """The first `STARTS` of them that are not nearly the same grid."""
-    kept: list[tuple[float, Tensor]] = []
+    kept: Ranked = []
     for wrong, grid in ranked:
         if all(float((grid - other).abs().max()) > 0.2 / len(grid) for _, other in kept):
             kept.append((wrong, grid))
@@ -99,7 +145,7 @@ def _distinct(ranked: list[tuple[float, Tensor]]) -> list[tuple[float, Tensor]]:
     return kept
 
 
-def _refined(best: float, grid: Tensor, error: Callable[[Tensor], float]) -> tuple[float, Tensor]:
+def _bent(best: float, grid: Tensor, error: Callable[[Tensor], float]) -> tuple[float, Tensor]:
     """(error, grid) of a pattern search that starts there: smooth changes of the logarithm of the steps."""
     count = len(grid) - 1
     place = torch.linspace(-1.0, 1.0, count, dtype=torch.float64)
@@ -121,14 +167,14 @@ def _refined(best: float, grid: Tensor, error: Callable[[Tensor], float]) -> tup
     return best, grid.clone()
 
 
-def _end(bound: Bound, solver: Solver, x: Tensor, grid: Tensor) -> Tensor:
+def endpoints(bound: Bound, solver: Solver, x: Tensor, grid: Tensor) -> Tensor:
+    """Where ``solver`` takes the states x (B, ...) at t = 0."""
     return finish(bound, solver, run(bound, x, solver, grid)).x
 
 
-def _pilot(
-    bound: Bound, x: Tensor, schedule: Schedule, steps: int, order: int, generator: torch.Generator | None
-) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
-    """(times equidistant in c, RMS of the 1st..k-th derivative of d there, growth to the end, endpoints)."""
+def pilot_solve(bound: Bound, x_0: Tensor, steps: int, order: int, generator: torch.Generator | None) -> Pilot:
+    """A fine solve from the source points ``x_0``, with derivatives for solvers of up to ``order``."""
+    schedule, x = affine_schedule(bound.field.path), bound.field.path.start(x_0)
     ends = start_where_defined(bound.field, torch.tensor([0.0, 1.0], dtype=torch.float64))
     first, last = SHARE.at(log_snr_at(schedule, ends)).tolist()
     c = torch.linspace(first, last, steps + 1, dtype=torch.float64)
@@ -149,7 +195,14 @@ def _pilot(
         size = torch.stack([_rms(v) for v in d])
         place = torch.linspace(0.5 * k, steps - 1 - 0.5 * k, len(size), dtype=torch.float64)
         bends.append(_interpolate(torch.arange(steps + 1, dtype=torch.float64), place, size))
-    return times, bends, growth, finish(bound, PILOT, solution).x
+    target = finish(bound, PILOT, solution).x
+    return Pilot(bound=bound, start=x, target=target, times=times, bends=bends, growth=growth)
+
+
+def judge(bound: Bound, x_0: Tensor, pilot: Pilot) -> Pilot:
+    """``pilot`` with other source points, solved on the same fine grid."""
+    x = bound.field.path.start(x_0)
+    return replace(pilot, bound=bound, start=x, target=endpoints(bound, PILOT, x, pilot.times))
 
 
 def _rms(x: Tensor) -> Tensor:
