@@ -1,5 +1,6 @@
 """Couplings against brute force, closed forms and other solvers."""
 
+import dataclasses
 import itertools
 import math
 import warnings
@@ -12,6 +13,7 @@ import pathline as pl
 from pathline.couplings import (
     DATASET_COUPLINGS,
     PairSource,
+    assignment,
     class_exact_ot,
     conditional_ot,
     exact_ot,
@@ -19,9 +21,12 @@ from pathline.couplings import (
     prepared,
     semidiscrete,
     sinkhorn,
+    sparse_assignment,
 )
-from pathline.couplings.assignment import assign
+from pathline.couplings.assignment import assign, transport_cost
 from pathline.couplings.conditional_ot import weight_of_ratio
+from pathline.couplings.prices import KEPT, thin_plan
+from pathline.couplings.sparse_assignment import certified
 
 
 def draw(seed: int = 0) -> torch.Generator:
@@ -75,6 +80,118 @@ def test_the_prices_do_not_change_the_assignment_of_any_cost() -> None:
         optimum = float(cost.double()[rows, columns].sum())
         found = float(cost.double()[assign(cost), torch.arange(200)].sum())
         assert found == pytest.approx(optimum, rel=1e-6)
+
+
+def costs(kind: str, n: int) -> torch.Tensor:
+    """A cost (n, n): of points, of clusters, with ties, or of no points at all."""
+    g = draw(n)
+    x_0, x_1 = torch.randn(n, 2, generator=g), torch.randn(n, 2, generator=g)
+    centres = 5.0 * torch.randn(6, 2, generator=g)
+    clusters = [centres[torch.randint(6, (n,), generator=g)] + 1e-3 * x for x in (x_0, x_1)]
+    apart = torch.rand(n, n, generator=g).double()
+    apart[0] = 1000.0
+    return {
+        "plane": lambda: transport_cost(x_0, x_1),
+        "images": lambda: transport_cost(
+            torch.randn(n, 300, generator=g), torch.rand(n, 300, generator=g) * x_1[:, :1]
+        ),
+        "clusters": lambda: transport_cost(*clusters),
+        "one of clusters": lambda: transport_cost(x_0, clusters[1]),
+        "duplicates": lambda: transport_cost(x_0[torch.arange(n) // 4], x_1[torch.arange(n) // 3]),
+        "rounded": lambda: transport_cost((2 * x_0).round(), (2 * x_1).round()),
+        "line": lambda: transport_cost(x_0 * torch.tensor([1.0, 0.0]), x_1 * torch.tensor([3.0, 0.0])),
+        "far point": lambda: transport_cost(torch.cat((x_0[1:], x_0[:1] + 1e4)), x_1),
+        "few integers": lambda: torch.randint(0, 5, (n, n), generator=g).double() + 1.0,
+        "integers": lambda: torch.randint(0, 1000, (n, n), generator=g).double(),
+        "equal": lambda: torch.full((n, n), 3.0),
+        "columns": lambda: apart[1].repeat(n, 1),
+        "one row apart": lambda: apart,
+        "offset": lambda: torch.rand(n, n, generator=g).double() + 1e6,
+        "heavy": lambda: torch.rand(n, n, generator=g).double() ** -3,
+    }[kind]()
+
+
+KINDS = (
+    "plane", "images", "clusters", "one of clusters", "duplicates", "rounded", "line", "far point", "few integers",
+    "integers", "equal", "columns", "one row apart", "offset", "heavy",
+)  # fmt: skip
+
+
+def check_optimal(cost: torch.Tensor, rows: torch.Tensor) -> None:
+    """A permutation whose total is that of SciPy's search through the whole cost."""
+    n = len(cost)
+    assert torch.equal(rows.sort().values, torch.arange(n))
+    full = cost.double().numpy()
+    optimum = full[linear_sum_assignment(full)].sum()
+    assert full[rows.numpy(), range(n)].sum() == pytest.approx(optimum, rel=1e-9, abs=1e-12 * n * abs(full).max())
+
+
+@pytest.mark.parametrize("n", [2, 3, 17, 120, 300])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sparse", [False, True], ids=["all pairs", "few pairs"])
+def test_assign_has_the_total_of_scipy(kind: str, n: int, sparse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sparse:
+        monkeypatch.setattr(assignment, "_MANY", 1)
+    cost = costs(kind, n)
+    before = cost.clone()
+    check_optimal(cost, assign(cost))
+    assert torch.equal(cost, before)
+
+
+@pytest.mark.parametrize("kind", ["plane", "images", "one of clusters", "duplicates", "rounded"])
+def test_assign_has_the_total_of_scipy_for_many_points(kind: str) -> None:
+    cost = costs(kind, 1200)
+    check_optimal(cost, assign(cost))
+
+
+@pytest.mark.parametrize("kind", ["plane", "images", "one row apart"])
+def test_few_pairs_prove_the_optimum(kind: str) -> None:
+    """The search through few pairs ends with f and g: f_i + g_j <= c_ij everywhere, and equal on the matching."""
+    cost = costs(kind, 400).double()
+    matching, prices = certified(cost, thin_plan(cost, float(cost.std())))
+    assert matching is not None
+    f = cost[torch.arange(400), torch.from_numpy(matching)] - prices[torch.from_numpy(matching)]
+    slack = cost - f[:, None] - prices
+    assert slack.min() >= -1e-12 * cost.abs().max()
+    dual = float(f.sum() + prices.sum())
+    full = cost.numpy()
+    assert dual == pytest.approx(full[linear_sum_assignment(full)].sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["plane", "images", "clusters", "line"])
+def test_pairs_that_are_missing_are_found(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting from the diagonal alone, pairs are added until they hold the optimum."""
+    monkeypatch.setattr(sparse_assignment, "_ROUNDS", 200)
+    cost = costs(kind, 150)
+    plan = thin_plan(cost, float(cost.std()))
+    nothing = dataclasses.replace(plan, a=torch.full_like(plan.a, 1e-30))
+    assert len(nothing.entries()) == 0
+    matching, _ = certified(cost, nothing)
+    assert matching is not None
+    check_optimal(cost, torch.from_numpy(matching.argsort()))
+
+
+@pytest.mark.parametrize("limit", ["_ROUNDS", "_CROWDED"])
+@pytest.mark.parametrize("kind", ["plane", "clusters"])
+def test_without_a_proof_the_search_goes_through_all_pairs(
+    kind: str, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assignment, "_MANY", 1)
+    monkeypatch.setattr(sparse_assignment, limit, 0)
+    cost = costs(kind, 200)
+    assert certified(cost, thin_plan(cost, float(cost.std())))[0] is None
+    check_optimal(cost, assign(cost))
+
+
+def test_the_plan_is_doubly_stochastic_and_thin() -> None:
+    cost = costs("plane", 500)
+    plan = thin_plan(cost, float(cost.std()))
+    table = plan.a[:, None] * plan.kernel * plan.b
+    assert (table.sum(0) - 1.0).abs().max() < 1e-5
+    assert (table.sum(1) - 1.0).abs().mean() < 0.05
+    entries = plan.entries()
+    assert len(entries) < 30 * 500
+    assert torch.equal(torch.from_numpy(entries), (table.flatten() > KEPT).nonzero().flatten())
 
 
 def test_exact_ot_undoes_a_shuffle_and_a_translation() -> None:

@@ -90,7 +90,8 @@ def _potentials(
 ) -> "tuple[Floats, Floats]":
     """f (n,) and g (n,) that prove the matching optimal among the pairs: least distances by the Bellman-Ford recursion.
 
-    g_j <- min over the pairs (i, j) of g_m(i) + c_ij − c_im(i), from zero, until nothing falls by more than the tolerance.
+    g_j <- min over the pairs (i, j) of g_m(i) + c_ij − c_im(i), from zero, until nothing falls by more than the tolerance:
+    after n turns at most, if the matching is optimal among the pairs.
     """
     n = len(matching)
     owner = np.empty_like(matching)
@@ -100,11 +101,11 @@ def _potentials(
     order = target.argsort(kind="stable")
     source, length = rows[order], (reduced - own[rows])[order]
     starts = np.searchsorted(target[order], np.arange(n))
-    g, fall = np.zeros(n), np.inf
-    while fall > tolerance:
-        lower = np.minimum.reduceat(g[source] + length, starts)
-        fall = (g - lower).max()
-        g = lower
+    g = np.zeros(n)
+    for _ in range(n):
+        higher, g = g, np.minimum.reduceat(g[source] + length, starts)
+        if (higher - g).max() <= tolerance:
+            break
     return own - g, g[owner]
 
 
