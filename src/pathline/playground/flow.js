@@ -82,9 +82,10 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       this.figure.append(this.caption, this.canvas);
       this.caption.hidden = !title;
       holder.append(this.figure);
-      this.context = this.canvas.getContext("2d");
+      this.context = this.canvas.getContext("2d", { alpha: false });
       this.small = document.createElement("canvas");
       this.layer = document.createElement("canvas");
+      this.walls = [document.createElement("canvas"), document.createElement("canvas")];
       this.stamps = new Map();
     }
 
@@ -94,16 +95,20 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       this.states = unpack(told.states);
       this.classes = told.classes ? unpack(told.classes) : null;
       this.data = told.data ? unpack(told.data) : null;
-      this.back = null;
+      this.back = this.ways = null;
       this.canvas.setAttribute("aria-label", `${this.count} particles moving from noise to data${told.title ? ", " + told.title : ""}`);
     }
 
     behind(told) {
       this.back = { times: unpack(told.times), arrows: unpack(told.arrows), side: Math.round(Math.sqrt(told.arrows.shape[1])),
         density: unpack(told.density), cells: told.density.shape[1] };
+      for (const wall of this.walls) wall.shown = "";
     }
 
+    /* Asks the page for its size only after that may have changed: to ask in every frame lays the whole page out in every frame. */
     fit() {
+      if (this.fitted) return;
+      this.fitted = true;
       const ratio = Math.min(2, globalThis.devicePixelRatio || 1), width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
       if (this.canvas.width !== width || this.canvas.height !== width) { this.canvas.width = this.canvas.height = width; }
       this.ratio = ratio;
@@ -171,20 +176,31 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       this.context.drawImage(this.layer, 0, 0);
     }
 
+    /* The density between two of its times: one picture of each, as large as the canvas and kept, and a part of the later one. */
     paintDensity(theme, t) {
-      const { times, density, cells } = this.back, [k, part] = place(times, t), size = cells * cells;
+      const [k, part] = place(this.back.times, t), pen = this.context;
+      pen.drawImage(this.wall(theme, k), 0, 0);
+      if (part === 0) return;
+      pen.globalAlpha = part;
+      pen.drawImage(this.wall(theme, k + 1), 0, 0);
+      pen.globalAlpha = 1;
+    }
+
+    wall(theme, k) {
+      const wall = this.walls[k % 2], { density, cells } = this.back, width = this.canvas.width, shown = [k, width, theme.ink].join();
+      if (wall.shown === shown) return wall;
+      wall.shown = shown;
+      wall.width = wall.height = width;
       this.small.width = this.small.height = cells;
-      const pen = this.small.getContext("2d"), image = pen.createImageData(cells, cells);
-      const a = k * size, b = Math.min(k + 1, times.length - 1) * size;
+      const image = new ImageData(cells, cells), begin = k * cells * cells;
       for (let row = 0; row < cells; row++) for (let column = 0; column < cells; column++) {
-        const from = row * cells + column, to = 4 * ((cells - 1 - row) * cells + column);
-        const v = density[a + from] + part * (density[b + from] - density[a + from]);
+        const v = density[begin + row * cells + column], to = 4 * ((cells - 1 - row) * cells + column);
         for (let c = 0; c < 3; c++) image.data[to + c] = theme.paper[c] + v * (theme.dense[c] - theme.paper[c]);
         image.data[to + 3] = 255;
       }
-      pen.putImageData(image, 0, 0);
-      this.context.imageSmoothingEnabled = true;
-      this.context.drawImage(this.small, 0, 0, this.canvas.width, this.canvas.height);
+      this.small.getContext("2d").putImageData(image, 0, 0);
+      wall.getContext("2d", { alpha: false }).drawImage(this.small, 0, 0, width, width);
+      return wall;
     }
 
     paintArrows(theme, t) {
@@ -213,26 +229,37 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       pen.stroke();
     }
 
+    /* The ways so far, by colour: what lies behind is kept, and grows with the time. */
     paintTrails(theme, k, part) {
-      const pen = this.context, n = this.count, states = this.states, every = Math.max(1, Math.floor(n / TRAILS));
+      const pen = this.context, n = this.count, s = this.states, width = this.canvas.width;
+      if (!this.ways || this.ways.width !== width || this.ways.k > k) this.ways = { width, k: 0, groups: this.trailing() };
+      const from = this.ways.k;
+      this.ways.k = k;
       pen.lineWidth = this.ratio;
-      pen.lineJoin = "round";
-      const groups = new Map();
-      for (let i = 0; i < n; i += every) {
-        const colour = this.classes ? this.classes[i] : -1;
-        if (!groups.has(colour)) groups.set(colour, []);
-        groups.get(colour).push(i);
-      }
-      for (const [colour, members] of groups) {
-        pen.strokeStyle = colour < 0 ? theme.trail : theme.dots[colour] + "44";
-        pen.beginPath();
-        for (const i of members) {
-          pen.moveTo(this.x(states[2 * i]), this.y(states[2 * i + 1]));
-          for (let f = 1; f <= k; f++) pen.lineTo(this.x(states[2 * (f * n + i)]), this.y(states[2 * (f * n + i) + 1]));
-          pen.lineTo(this.x(this.at(i, k, part, 0)), this.y(this.at(i, k, part, 1)));
+      for (const { colour, members, path } of this.ways.groups) {
+        if (k > from) for (const i of members) {
+          path.moveTo(this.x(s[2 * (from * n + i)]), this.y(s[2 * (from * n + i) + 1]));
+          for (let f = from + 1; f <= k; f++) path.lineTo(this.x(s[2 * (f * n + i)]), this.y(s[2 * (f * n + i) + 1]));
         }
-        pen.stroke();
+        const whole = new Path2D(path);
+        if (part > 0) for (const i of members) {
+          whole.moveTo(this.x(s[2 * (k * n + i)]), this.y(s[2 * (k * n + i) + 1]));
+          whole.lineTo(this.x(this.at(i, k, part, 0)), this.y(this.at(i, k, part, 1)));
+        }
+        pen.strokeStyle = colour < 0 ? theme.trail : theme.dots[colour] + "44";
+        pen.stroke(whole);
       }
+    }
+
+    /* The particles that leave a trail, by colour. */
+    trailing() {
+      const groups = new Map();
+      for (let i = 0; i < this.count; i += Math.max(1, Math.floor(this.count / TRAILS))) {
+        const colour = this.classes ? this.classes[i] : -1;
+        if (!groups.has(colour)) groups.set(colour, { colour, members: [], path: new Path2D() });
+        groups.get(colour).members.push(i);
+      }
+      return [...groups.values()];
     }
 
     /* The whole way of one particle, and a ring around it. */
@@ -326,8 +353,9 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       element.replaceChildren(this.root);
       this.button.addEventListener("click", () => (this.playing ? this.pause() : this.play()));
       this.slider.addEventListener("input", () => { this.pause(); this.seek(Number(this.slider.value)); });
-      new ResizeObserver(() => this.paint()).observe(this.holder);
-      const again = () => this.paint();
+      new ResizeObserver(() => { for (const view of this.views) view.fitted = false; this.paint(); }).observe(this.holder);
+      const again = () => { this.dark = isDark(); this.paint(); };
+      this.dark = isDark();
       const watcher = new MutationObserver(again);
       for (const node of [document.body, document.documentElement]) watcher.observe(node, { attributes: true, attributeFilter: ["class", "data-md-color-scheme"] });
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
@@ -452,6 +480,8 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       if (!this.playing) return;
       this.playing = false;
       this.button.textContent = "Play";
+      this.tellTime();
+      this.root.dataset.cost = this.cost.toFixed(2);
       if (this.gaps.length) {
         this.root.dataset.fps = (1000 * this.gaps.length / this.gaps.reduce((a, b) => a + b)).toFixed(1);
         this.root.dataset.gaps = JSON.stringify(this.gaps.map((g) => Math.round(10 * g) / 10));
@@ -461,15 +491,22 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
 
     seek(t) {
       this.t = t;
-      this.slider.value = String(t);
-      this.told.textContent = `t = ${t.toFixed(2)}`;
-      this.root.dataset.t = t.toFixed(4);
+      this.tellTime();
       this.paint();
     }
 
+    /* While it plays a hundred times, not in every frame: what stands around the canvas costs more than the canvas. */
+    tellTime() {
+      const text = `t = ${this.t.toFixed(2)}`;
+      if (this.playing && text === this.told.textContent) return;
+      this.told.textContent = text;
+      this.slider.value = String(this.t);
+      this.root.dataset.t = this.t.toFixed(4);
+    }
+
     paint() {
-      const dark = isDark(), begin = performance.now();
-      this.root.dataset.theme = dark ? "dark" : "light";
+      const dark = this.dark, begin = performance.now(), theme = dark ? "dark" : "light";
+      if (this.root.dataset.theme !== theme) this.root.dataset.theme = theme;
       const show = Object.fromEntries(Object.entries(this.boxes).map(([name, box]) => [name, box.checked]));
       for (const view of this.views) {
         view.paint(this.t, dark, show);
@@ -478,7 +515,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
           for (let c = 0; c < 4; c++) view.paintPoints(this.drawn.filter((p) => p[2] === c).flatMap((p) => [p[0], p[1]]), colours[c], 1.8);
         }
       }
-      this.root.dataset.cost = (performance.now() - begin).toFixed(2);
+      this.cost = performance.now() - begin;
     }
   }
 
