@@ -55,8 +55,8 @@ class Prepared:
 
     In each round the data (of each class, with labels) are shuffled and cut into blocks of nearly equal size, at most
     ``block``; each block is paired optimally with fresh source points. Every data point occurs exactly ``rounds``
-    times. A bias of minibatch transport shrinks with the size of the blocks; a block of 2,048 takes 0.3 s on one core,
-    one of 10,000 about half a minute. Rows of ``source`` are drawn without repetition inside a block where there are enough.
+    times. A bias of minibatch transport shrinks with the size of the blocks; a block of 2,048 takes 0.2 s on one core,
+    one of 10,000 about ten seconds. Rows of ``source`` are drawn without repetition inside a block where there are enough.
 
     Attributes:
         block: the largest block.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _FIRST = 0.3  # of the standard deviation of the cost: the first temperature
 _HALVINGS = 16  # at most
-_ERROR = 0.05  # of the sums of the rows, in the mean: ends the iterations at a temperature
-_ITERATIONS = 8  # at most
+_ERROR = 0.02  # of the sums of the rows, in the mean: ends the iterations at a temperature
+_ITERATIONS = 10  # at most
 _PAIRS = 24  # a row, in the mean: the plan is thin enough
 _SAMPLED = 64  # rows that tell how thin it is
 

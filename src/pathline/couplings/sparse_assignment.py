@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Of the largest cost among the pairs: by how much the inequality may be violated, a few hundred roundings of float64.
 _TOLERANCE = 1e-13
-_ROUNDS = 5
+_ROUNDS = 12
 _ADDED = 16  # pairs to a row at a time
 _CROWDED = 128  # pairs a row: more, as many equal costs leave, are for the dense search
 

@@ -29,9 +29,9 @@ def wasserstein2(samples: Tensor, real: Tensor, *, solver: Solver = "auto") -> f
 
     Args:
         samples: (N, *shape). real: (M, *shape).
-        solver: ``"assignment"`` (`couplings.assignment`, N = M; in the plane 0.4 s at n = 2,000, 16 s and
-            1.8 GiB at n = 10,000), ``"network_simplex"`` (POT, any sizes; 0.9 s at n = 2,000), ``"auto"``: the
-            line by sorting, else assignment for equal sizes and POT for unequal ones. The value does not depend on it.
+        solver: ``"assignment"`` (`couplings.assignment`, N = M; in the plane 0.2 to 0.4 s at n = 2,000, 7 to
+            12 s and 1.8 GiB at n = 10,000), ``"network_simplex"`` (POT, any sizes; 1 to 3 s at n = 2,000), ``"auto"``:
+            the line by sorting, else assignment for equal sizes and POT for unequal ones. The value does not depend on it.
 
     Raises:
         ValueError: different point shapes, NaN, or unequal sizes without POT.
