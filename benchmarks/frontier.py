@@ -51,6 +51,7 @@ class Subject:
     iterations: int
     cond: dict[str, Any]
     dtype: torch.dtype = torch.float64
+    fitted_in: torch.dtype = torch.float64
 
     def noise(self, n: int, seed: int) -> Tensor:
         return torch.randn((n, *self.shape), generator=torch.Generator().manual_seed(seed), dtype=self.dtype)
@@ -65,21 +66,22 @@ def moons() -> Subject:
 
     points, _ = make_moons(500, noise=0.05, random_state=0)
     points = torch.tensor((points - points.mean(0)) / points.std(0))
-    return Subject(oracles.empirical(points, LINEAR, std=0.05), (2,), 2048, 4096, 1024, 14, 20, {})
+    return Subject(oracles.empirical(points, LINEAR, std=0.05), (2,), 2048, 2048, 1024, 14, 20, {})
 
 
 def digits() -> Subject:
     data = pl.data.load("digits").x.flatten(1).double()
     data = (data - data.mean()) / data.std()
     field = oracles.empirical(data, LINEAR, std=0.1)
-    return Subject(field, (64,), 2048, 1024, 384, 14, 20, {})
+    return Subject(field, (64,), 2048, 1024, 768, 14, 12, {}, fitted_in=torch.float32)
 
 
 def trained(path: str) -> Subject:
     from pathline.train import Run
 
     run = Run.open(path)
-    return Subject(run.field, run.shape, 192, 48, 128, 3, 200, {"y": torch.arange(192) % 10}, torch.float32)
+    labels = {"y": torch.arange(192) % 10}
+    return Subject(run.field, run.shape, 192, 96, 128, 3, 120, labels, torch.float32, torch.float32)
 
 
 def laws(count: int) -> list[pl.TimeLaw]:
@@ -190,10 +192,11 @@ def measure(subject: Subject, budget: int, parts: Sequence[str], x_0: Tensor, tr
 
 def tuned(subject: Subject, budget: int) -> NonStationary:
     """The fitted solver."""
+    count = subject.tuning + 256
     return pl.tune(
-        subject.field, budget, x_0=subject.noise(subject.tuning + 256, 3), samples=subject.tuning,
-        iterations=subject.iterations, method="auto" if subject.dtype == torch.float64 else "adam",
-        tolerance=1e-7 if subject.dtype == torch.float64 else 1e-4, **first_rows(subject.cond, subject.tuning + 256),
+        subject.field, budget, x_0=subject.noise(count, 3).to(subject.fitted_in), samples=subject.tuning, iterations=subject.iterations,
+        method="auto" if subject.dtype == torch.float64 else "adam",
+        tolerance=1e-7 if subject.fitted_in == torch.float64 else 1e-4, **first_rows(subject.cond, count),
     )  # fmt: skip
 
 
@@ -246,7 +249,6 @@ def main() -> None:
     if given.run:
         subjects["trained digits"] = trained(given.run)
     path = _bench.RESULTS / f"{given.name}.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
     for name, subject in subjects.items():
         with torch.inference_mode():
             x_0, truth = pairs_of(name, subject, given.cache)
@@ -254,8 +256,8 @@ def main() -> None:
             row = measure(subject, budget, given.parts, x_0, truth)
             print({key: value for key, value in row.items() if key != "peers"}, flush=True)
             if not given.quick:
-                rows = merged(rows, {"field": name, "noises": subject.test, "evaluations": budget, **row})
-                write(given.name, rows)
+                rows = json.loads(path.read_text())["rows"] if path.exists() else []
+                write(given.name, merged(rows, {"field": name, "noises": subject.test, "evaluations": budget, **row}))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,11 @@ from pathline.predictions import DISPLACEMENT
 from pathline.solvers.base import Bound, Noise, Solver
 from pathline.solvers.exponential import SHARE, affine_schedule, log_snr_at
 from pathline.solvers.integrate import as_cond, as_solver, run
+from pathline.solvers.robust import squared, typical
 from pathline.solvers.runge_kutta import RK4, RungeKutta
 from pathline.solvers.sampling import draw_source, evaluating, finish, start_where_defined
 
 PILOT = RungeKutta(RK4, 4)
-GROUPS = 16
-"""Parts of the pilot points, each with an RMS error of its own."""
 BENDS, TRIALS, STARTS = 4, 32, 3
 """Smooth shapes by which the pattern search changes the steps, how many changes it tries, and from how many grids."""
 
@@ -84,13 +83,8 @@ class Pilot:
     """How a small perturbation there has grown at the end."""
 
     def error(self, solver: Solver, grid: Tensor) -> float:
-        """How far the endpoints of ``solver`` on ``grid`` are off: geometric mean over 16 parts of the points of their RMS.
-
-        Where the flow divides, one point that ends elsewhere outweighs hundreds in an RMS over all of them. Infinite where an
-        endpoint is not finite.
-        """
-        off = endpoints(self.bound, solver, self.start, grid) - self.target
-        wrong = torch.stack([_rms(part) for part in off.tensor_split(min(GROUPS, len(off)))]).log().mean().exp().item()
+        """How far the endpoints of ``solver`` on ``grid`` are off, `typical`; infinite where one is not finite."""
+        wrong = typical(squared(endpoints(self.bound, solver, self.start, grid) - self.target))
         return wrong if math.isfinite(wrong) else math.inf
 
     def first(self, count: int) -> "Pilot":

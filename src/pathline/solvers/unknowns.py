@@ -16,6 +16,7 @@ from pathline.field import BaseField
 from pathline.predictions import DISPLACEMENT
 from pathline.solvers.base import Bound
 from pathline.solvers.nonstationary import NonStationary, clock_of, combine_slopes
+from pathline.solvers.robust import squared
 from pathline.solvers.sampling import start_where_defined
 
 
@@ -133,8 +134,7 @@ def first_time(field: BaseField) -> float:
 
 
 @torch.no_grad()
-def cost_of(problem: Problem, unknowns: Tensor, shape: Shape) -> float:
-    total = 0.0
-    for bound, x_0, target in problem.parts():
-        total += float((solve_with(unknowns, shape, problem, bound, x_0, False) - target).double().pow(2).sum())
-    return total / problem.target.numel()
+def misses(problem: Problem, unknowns: Tensor, shape: Shape) -> Tensor:
+    """How far off each particle ends, squared, mean over its entries, float64 (B,)."""
+    parts = [solve_with(unknowns, shape, problem, bound, x_0, False) - target for bound, x_0, target in problem.parts()]
+    return torch.cat([squared(part) for part in parts])
