@@ -55,8 +55,8 @@ class Plan:
     def entries(self) -> "NDArray[np.int64]":
         """Where the plan is above `KEPT`: flat indices i n + j, rising."""
         n, found, begin = len(self.b), [], 0
-        for block, a in zip(blocks(self.kernel), blocks(self.kernel, self.a), strict=True):
-            kept = block * self.b > KEPT / a[:, None]
+        for block, a in blocks(self.kernel, self.a):
+            kept = block * self.b > KEPT / a
             found.append(np.flatnonzero(kept.cpu().numpy()) + begin * n)
             begin += len(block)
         return np.concatenate(found)
@@ -76,10 +76,10 @@ def plans(cost: Tensor, spread: float, least: int, most: int) -> Iterator[Plan]:
         a, b = _balance(kernel, b, least, most)
         prices.add_(b.log(), alpha=temperature)
         yield Plan(kernel=kernel, a=a, b=b, prices=prices)
-        for block, scale in zip(blocks(kernel), blocks(kernel, a), strict=True):
-            block.mul_(scale[:, None]).mul_(b).clamp_min_(_FLOOR).square_()
+        for block, scale in blocks(kernel, a):
+            block.mul_(scale).mul_(b).clamp_min_(_FLOOR).square_()
         temperature *= 0.5
-        b = b.clamp(1e-4, 1e4)  # a guess
+        b.clamp_(1e-4, 1e4)  # a guess
 
 
 def thin_plan(cost: Tensor, spread: float) -> Plan:
@@ -106,6 +106,9 @@ def _balance(kernel: Tensor, b: Tensor, least: int, most: int) -> tuple[Tensor, 
     return a, b
 
 
-def blocks(matrix: Tensor, rows: Tensor | None = None) -> Iterator[Tensor]:
-    """Blocks of the rows of ``matrix`` (n, m) that fit the cache, or the same blocks of ``rows`` (n, ...)."""
-    yield from (matrix if rows is None else rows).split(max(1, _BLOCK // matrix.shape[1]))
+def blocks(matrix: Tensor, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of the rows of ``matrix`` (n, m) that fit the cache, with the same rows of ``values`` (n,) as a column."""
+    step = max(1, _BLOCK // matrix.shape[1])
+    column = values[:, None]
+    for begin in range(0, len(matrix), step):
+        yield matrix[begin : begin + step], column[begin : begin + step]

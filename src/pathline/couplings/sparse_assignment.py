@@ -113,11 +113,11 @@ def _violated(cost: Tensor, f: "Floats", prices: "Floats") -> "Ints":
     """Pairs with c_ij < f_i + g_j, the worst `_ADDED` of a row, as flat indices i n + j; of float64 numbers."""
     n, found, begin = len(cost), [], 0
     bound, g = torch.from_numpy(f).to(cost.device), torch.from_numpy(prices).to(cost.device)
-    for block, least in zip(blocks(cost), blocks(cost, bound), strict=True):
+    for block, least in blocks(cost, bound):
         slack = block - g
-        rows = (slack.amin(1) < least).nonzero().flatten()
+        rows = (slack.amin(1, keepdim=True) < least).flatten().nonzero().flatten()
         if len(rows):
             value, j = slack[rows].topk(min(n, _ADDED), largest=False)
-            found.append(((begin + rows)[:, None] * n + j)[value < least[rows, None]])
+            found.append(((begin + rows)[:, None] * n + j)[value < least[rows]])
         begin += len(block)
     return torch.cat(found).sort().values.cpu().numpy() if found else np.empty(0, np.int64)
