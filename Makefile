@@ -3,6 +3,7 @@ PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+DOCS_ARGS ?=
 WORKERS ?= 2
 
 # busy-waiting OpenMP threads starve each other on small machines: a step took 60 times as long
@@ -48,7 +49,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.docs
-	$(BIN)/python docs/build.py
+	$(BIN)/python docs/build.py $(DOCS_ARGS)
 
 bench: $(VENV)/.dev
 	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

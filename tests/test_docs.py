@@ -2,11 +2,13 @@
 
 import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from pathline import testing
+from pathline.cli import COMMANDS as COMMANDS_OF_PATHLINE
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXTENDING = (DOCS / "extending.md").read_text(encoding="utf-8")
@@ -69,3 +71,40 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         assert place.exists(), f"{page.name} leads to {target}"
         if anchor and place.suffix == ".md" and place.parent.name != "reference":
             assert anchor in _anchors(place.read_text(encoding="utf-8")), f"{page.name} leads to {target}"
+
+
+COMMANDS = sorted(
+    {
+        command
+        for page in [DOCS.parent / "README.md", *DOCS.rglob("*.md")]
+        for block in re.findall(r"^```(?:bash|sh|shell)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+        for line in block.replace("\\\n", " ").splitlines()
+        if (found := re.search(r"\bpathline +([a-z].*)", line.split("  #")[0]))
+        for command in [found[1].strip()]
+        if "pip install" not in line
+    }
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_pages_are_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read to the end by the parser of their command, which does nothing then."""
+    monkeypatch.chdir(tmp_path)
+    name, *words = (word for word in shlex.split(command) if not re.fullmatch(r"\$\w+", word))
+    assert name in COMMANDS_OF_PATHLINE
+    module = importlib.import_module(COMMANDS_OF_PATHLINE[name][0])
+    if name == "train":
+        words = [*words, "--dry-run"]
+    parse = module.parse
+
+    def read(*given: object, **options: object) -> None:
+        parse(*given, **options)
+        raise Understood
+
+    monkeypatch.setattr(module, "parse", read)
+    with pytest.raises(Understood):
+        module.main(words)
+
+
+class Understood(Exception):
+    """The parser had no complaint."""

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import os
 import re
 import runpy
 import sys
@@ -60,15 +61,21 @@ def test_blocks_of_a_page_run_and_print_what_it_says(name, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("path", pages.examples(), ids=lambda path: path.stem)
 def test_an_example_draws_its_picture_and_prints_what_pages_ask_for(path, tmp_path, monkeypatch):
-    picture = tmp_path / "picture.png"
+    """With PATHLINE_FIGURES, a folder, its picture and what it printed are left there for ``docs/build.py --reuse``."""
+    kept = os.environ.get("PATHLINE_FIGURES")
+    picture = (build.ROOT / kept if kept else tmp_path) / f"{path.stem}.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(sys, "argv", [str(path), str(picture)])
     monkeypatch.chdir(tmp_path)
     house = importlib.import_module("pathline.viz.style").HOUSE
-    monkeypatch.setitem(house, "figure.dpi", 60.0)  # drawing takes longer than computing
+    if not kept:
+        monkeypatch.setitem(house, "figure.dpi", 60.0)  # drawing takes longer than computing
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         runpy.run_path(str(path), run_name="__main__")
     assert picture.stat().st_size > 1_000
+    if kept:
+        picture.with_suffix(".txt").write_text(printed.getvalue(), encoding="utf-8")
     example = pages.read_example(path, printed.getvalue(), picture)
     assert example.text
     assert example.output

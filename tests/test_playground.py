@@ -25,6 +25,7 @@ from pathline.playground.settings import (
     DRAWN,
     GRIDS,
     MOST_POINTS,
+    PAIRS_SHOWN,
     PREDICTIONS,
     SCHEDULES,
     Points,
@@ -275,6 +276,19 @@ def test_too_much_work_and_unknown_classes_are_refused(points: Points) -> None:
         exact_field(points, Setting(label=7))
     with pytest.raises(ValueError, match="does not pay"):
         play(points, Setting(solver="rk4", evaluations=2))
+
+
+@pytest.mark.parametrize("name", PAIRS_SHOWN)
+def test_settings_side_by_side_differ_and_play(name: str) -> None:
+    pytest.importorskip("gradio")
+    from pathline.playground.controls import name_of, read, write
+
+    few = [replace(setting, particles=60) for setting in PAIRS_SHOWN[name]]
+    assert len(set(name_of(*few))) == 2
+    data = with_source(toy_points("moons", 64), NOISE, few)
+    for setting in few:
+        assert read(write(setting), setting.particles, setting.seed) == setting
+        assert bool(play(data, setting).solution.x.isfinite().all())
 
 
 def test_singular_ends_are_told() -> None:

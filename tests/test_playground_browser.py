@@ -4,6 +4,7 @@ import importlib.util
 import os
 import pickle
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,23 @@ def test_two_settings_side_by_side(page: Any) -> None:
     assert page.get_attribute("#flow .plflow", "data-picked") is not None
 
 
+def test_a_button_sets_up_two_settings_and_plays_them(page: Any) -> None:
+    first = played(page)
+    page.get_by_role("button", name="Euler beside RK4").click()
+    second = played(page, but=first)
+    assert page.locator("#flow figcaption").all_inner_texts() == ["euler", "rk4"]
+    assert page.get_by_label("number input for Evaluations").first.input_value() == "16"
+    page.get_by_role("button", name="before beside after reflow").click()
+    third = played(page, but=second)
+    assert page.locator("#flow figcaption").all_inner_texts() == ["independent", "reflow"]
+    choose(page, "Data", "checkerboard")
+    assert page.get_by_label("Data", exact=True).input_value() == "checkerboard"
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="w = 1 beside 4").click()
+    page.wait_for_selector(".toast-body:has-text('no class 0')")
+    assert page.get_attribute("#flow .plflow", "data-flow") == third
+
+
 def test_drawn_data_are_played(page: Any) -> None:
     first = played(page)
     choose(page, "Data", "draw your own")
@@ -217,6 +235,7 @@ def test_charts_are_measured(page: Any) -> None:
 def test_a_run_is_opened_drawn_from_and_compared(page: Any) -> None:
     page.get_by_role("tab", name="Runs").click()
     page.wait_for_selector("#facts-a td:has-text('digits')")
+    assert not page.locator("#run-flow .plflow-bar").first.is_visible()  # nothing to play yet
     page.get_by_label("Evaluations").last.fill("4")
     page.click("#draw")
     page.wait_for_selector("#samples-a .picks[data-count='64']")
@@ -237,11 +256,19 @@ def test_a_run_is_opened_drawn_from_and_compared(page: Any) -> None:
     page.wait_for_selector(".toast-body:has-text('evaluations must be a whole number')")
 
 
-def test_long_work_is_stopped(page: Any) -> None:
+def test_long_work_is_stopped(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pathline.playground import run_views, runs
+
+    def slowly(*given: Any) -> Iterator[Any]:
+        for piece in runs.sample_pieces(*given):
+            yield piece
+            time.sleep(2)  # however slow the browser is beside so small a network
+
+    monkeypatch.setattr(run_views, "sample_pieces", slowly)
     page.get_by_role("tab", name="Runs").click()
     page.wait_for_selector("#facts-a td:has-text('digits')")
     page.get_by_label("number input for Samples").fill("256")
-    page.get_by_label("Evaluations").last.fill("500")
+    page.get_by_label("Evaluations").last.fill("4")
     page.click("#draw")
     page.wait_for_function("() => Number(document.querySelector('#samples-a .picks').dataset.count) >= 32")
     page.click("#halt")

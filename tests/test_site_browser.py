@@ -1,9 +1,11 @@
 """Pages of the documentation in Chromium: axe, keyboard, a phone, dark and light, and nothing from any network.
 
-Three pages are built as `docs/build.py` builds them, but for the examples, whose pictures a stand-in replaces.
+With PATHLINE_SITE, the folder of a site that `docs/build.py` built, every page of it is opened. Without, three pages are built
+here as `docs/build.py` builds them, but for the examples, whose pictures a stand-in replaces.
 """
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +21,21 @@ import axe
 from test_playground_browser import CHROMIUM, FLAGS, PATIENCE
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("index.md", "theory/flows.md", "howto/playground.md")
+BUILT = os.environ.get("PATHLINE_SITE")
+THREE = ("index.md", "theory/flows.md", "howto/playground.md")
+MORE = (
+    "start/ten_minutes.md", "theory/index.md", "howto/index.md", "howto/solvers.md", "reference/solvers.md", "coming_from.md",
+    "faq.md", "extending.md", "gallery.md", "gallery/solvers.md",
+)  # fmt: skip
+PAGES = THREE + MORE if BUILT else THREE
+FLAWS = """() => ({
+  wide: document.documentElement.scrollWidth > 390,
+  formulas: document.querySelectorAll(".katex-error").length,
+  raw: [...document.querySelectorAll(".arithmatex")].filter((part) => !part.querySelector(".katex")).length,
+  pictures: [...document.images].filter((image) => image.loading !== "lazy" && !image.naturalWidth).map((image) => image.src),
+  titles: document.querySelectorAll("h1").length !== 1,
+})"""
+"""What is wrong with a page 390 pixels wide, each 0, empty or false if nothing."""
 MISSING = [
     name for name in ("playwright", "axe_playwright_python", "zensical") if importlib.util.find_spec(name) is None
 ]
@@ -34,6 +50,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(MISSING) or CHROMIUM 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built pages."""
+    if BUILT:
+        return DOCS.parent / BUILT
     sys.path.insert(0, str(DOCS))
     try:
         import build
@@ -55,7 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(build.FLOW, folder / "pages" / "assets" / "flow.js")
     (folder / "pages" / "figures").mkdir()
     shutil.copy(DOCS / "assets" / "digits.png", folder / "pages" / "figures" / "stand_in.png")
-    for name in PAGES:
+    for name in THREE:
         target = folder / "pages" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         up = "../" * name.count("/")
@@ -64,7 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     settings = (DOCS / "zensical.toml").read_text(encoding="utf-8")
     settings = re.sub(r"\[project\.plugins\.mkdocstrings.*?(?=^\[project\.theme\])", "", settings, flags=re.S | re.M)
-    settings = re.sub(r"^nav = \[.*?^\]$", f"nav = {[*PAGES]}".replace("'", '"'), settings, flags=re.S | re.M)
+    settings = re.sub(r"^nav = \[.*?^\]$", f"nav = {[*THREE]}".replace("'", '"'), settings, flags=re.S | re.M)
     (folder / "zensical.toml").write_text(settings, encoding="utf-8")
     command = [sys.executable, "-m", "zensical", "build", "--clean", "-f", str(folder / "zensical.toml")]
     subprocess.run(command, check=True, capture_output=True)
@@ -126,3 +144,18 @@ def test_figures_move_by_keyboard_and_follow_the_theme(site: Path, browser: Any)
         page.wait_for_selector(".plflow[data-state=playing]")
         page.keyboard.press("Enter")
         page.wait_for_selector(".plflow[data-state=paused]")
+
+
+@pytest.mark.skipif(not BUILT, reason="needs a built site: PATHLINE_SITE=site")
+def test_every_page_opens_on_a_phone_with_its_pictures_and_formulas(site: Path, browser: Any) -> None:
+    files = sorted(site.rglob("*.html"))
+    assert len(files) > 80
+    wrong = {}
+    for page in opened(browser, site / "index.html", viewport={"width": 390, "height": 844}):
+        for file in files:
+            page.goto(file.as_uri())
+            page.wait_for_load_state("load")
+            found = page.evaluate(FLAWS)
+            if any(found.values()):
+                wrong[str(file.relative_to(site))] = found
+    assert wrong == {}

@@ -27,7 +27,7 @@ HINT = 'the playground needs Gradio: pip install "pathline[ui]"'
 def build(runs: "str | Path" = "runs") -> "Blocks":
     """The page, with the runs below the folder ``runs``: call ``.launch()`` on it.
 
-    As a Hugging Face Space, ``app.py`` is ``from pathline.playground import build`` and ``build().launch()``.
+    As a Hugging Face Space, ``app.py`` is ``from pathline.playground import build``, ``demo = build()``, ``demo.launch()``.
 
     Raises:
         ImportError: Gradio is not installed; the message says how to get it.

@@ -91,6 +91,14 @@ def read(values: "list[Any]", particles: Any, seed: Any) -> Setting:
     )
 
 
+def write(setting: Setting) -> list[Any]:
+    """The values of `Controls.all` that mean ``setting``: what `read` reads."""
+    return [
+        setting.solver, setting.evaluations, setting.grid, setting.eta, setting.schedule, setting.prediction,
+        setting.coupling, EVERY_CLASS if setting.label is None else str(setting.label), setting.guidance,
+    ]  # fmt: skip
+
+
 def whole(value: Any, name: str) -> int:
     """``value`` as a whole number."""
     try:

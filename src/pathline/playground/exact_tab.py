@@ -16,11 +16,20 @@ from pathline.playground.controls import (
     read,
     setting_controls,
     whole,
+    write,
 )
 from pathline.playground.coupled import NOISE
 from pathline.playground.memory import Memory
 from pathline.playground.parts import canvas, markdown, picture, telling
-from pathline.playground.settings import MOST_POINTS, Points, Setting, drawn_points, toy_points, with_source
+from pathline.playground.settings import (
+    MOST_POINTS,
+    PAIRS_SHOWN,
+    Points,
+    Setting,
+    drawn_points,
+    toy_points,
+    with_source,
+)
 from pathline.playground.uploads import KINDS, read_points
 from pathline.viz import error_curve
 
@@ -61,6 +70,8 @@ def exact_tab(page: gr.Blocks) -> "Callable[[], Any]":
                 play = gr.Button("▶ Play", variant="primary", elem_id="play", min_width=90)
                 stop = gr.Button("Stop", elem_id="stop", min_width=70)
                 again = gr.Button("Draw again", visible=False, min_width=90)
+            with gr.Row(elem_id="pairs"):
+                pairs = {name: gr.Button(name, size="sm", min_width=130) for name in PAIRS_SHOWN}
             shown = canvas("flow")
             summary = markdown(WAITING, elem_id="summary")
             with gr.Accordion("A second view, on the same noise", open=False):
@@ -105,10 +116,25 @@ def exact_tab(page: gr.Blocks) -> "Callable[[], Any]":
         measure.click(telling(_measure), [last, names], curve, **working),
         look.click(telling(_landscape), last, terrain, **working),
     ]
+    for shortcut, button in pairs.items():
+        set_up = button.click(telling(_pair(shortcut)), source, [double, row, *first.all(), *second.all()], **quiet)
+        runs.append(set_up.success(telling(_play), inputs, shows, show_progress_on=summary, **working))
     stop.click(lambda: None, None, None, cancels=runs, queue=False, api_visibility="private")
     page.load(telling(_play), inputs, shows, show_progress="hidden", api_visibility="private")
     begun = [component.value for component in inputs]
     return lambda: list(_play(*begun))
+
+
+def _pair(name: str) -> "Callable[..., list[Any]]":
+    """What sets the page to two settings side by side."""
+    first, second = PAIRS_SHOWN[name]
+
+    def set_up(*source: Any) -> list[Any]:
+        if first.label is not None and first.label not in _points(*source).classes:
+            raise ValueError(f"these data have no class {first.label}: choose a set with classes, such as moons")
+        return [True, gr.Row(visible=True), *write(first), *write(second)]
+
+    return set_up
 
 
 def _points(name: str, count: Any, std: Any, file: Any, drawn: Any) -> Points:

@@ -237,9 +237,9 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       this.ways.k = k;
       pen.lineWidth = this.ratio;
       for (const { colour, members, path } of this.ways.groups) {
-        if (k > from) for (const i of members) {
-          path.moveTo(this.x(s[2 * (from * n + i)]), this.y(s[2 * (from * n + i) + 1]));
-          for (let f = from + 1; f <= k; f++) path.lineTo(this.x(s[2 * (f * n + i)]), this.y(s[2 * (f * n + i) + 1]));
+        for (let f = from; f < k; f++) for (const i of members) {  // by the time, so that a picture does not tell how one came to it
+          path.moveTo(this.x(s[2 * (f * n + i)]), this.y(s[2 * (f * n + i) + 1]));
+          path.lineTo(this.x(s[2 * ((f + 1) * n + i)]), this.y(s[2 * ((f + 1) * n + i) + 1]));
         }
         const whole = new Path2D(path);
         if (part > 0) for (const i of members) {
@@ -333,6 +333,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       this.root = make("div", { class: "plflow" });
       this.holder = make("div", { class: "plflow-views" });
       this.bar = make("div", { class: "plflow-bar", role: "group", "aria-label": "playback" });
+      this.bar.hidden = true;  // until there is something to play
       this.button = make("button", { type: "button" }, "Play");
       this.slider = make("input", { type: "range", min: "0", max: "1", step: "any", value: "0", "aria-label": "time t, from 0 noise to 1 data" });
       this.told = make("output", {}, "t = 0.00");

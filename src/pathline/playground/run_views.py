@@ -110,7 +110,7 @@ def closer_look(run: Run, found: Closer) -> str:
             )
     else:
         values = ", ".join(f"{v:.3g}" for v in found.sample.flatten()[:8].tolist())
-        parts.append(f"<p>sample ({values})</p>")
+        parts.append(f"<p>sample {found.index} of {escape(run.path.name)} ends at ({values})</p>")
     if nearest:
         parts.append(f"<p>distances to the nearest training points: {nearest}</p>")
     if found.reason:

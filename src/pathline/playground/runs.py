@@ -108,6 +108,8 @@ def sample_pieces(run: Run, drawing: Drawing) -> "Iterator[Tensor]":
 class Closer:
     """One sample, looked at."""
 
+    index: int
+    """Its place among those that were drawn."""
     solution: Solution
     """Its way, (steps + 1, 1, ...), in the units of the network."""
     sample: Tensor
@@ -138,7 +140,7 @@ def closer(root: Path, run: Run, drawing: Drawing, index: int, neighbours: int =
     except (ValueError, OSError, TypeError) as error:
         reason = str(error)
     return Closer(
-        solution=solution, sample=sample, label=None if y is None else int(y[0]), neighbours=found, distances=distances,
+        index=index, solution=solution, sample=sample, label=None if y is None else int(y[0]), neighbours=found, distances=distances,
         reason=reason,
     )  # fmt: skip
 

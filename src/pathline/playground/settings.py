@@ -199,6 +199,18 @@ class Setting:
         return {"solver": self.make_solver(), **budget, "grid": grid, **guidance, **condition}
 
 
+PAIRS_SHOWN: dict[str, tuple[Setting, Setting]] = {
+    "Euler beside RK4": (Setting(solver="euler", evaluations=16), Setting(solver="rk4", evaluations=16)),
+    "w = 1 beside 4": (Setting(label=0), Setting(label=0, guidance=4.0)),
+    "independent beside OT": (Setting(), Setting(coupling="exact OT")),
+    "before beside after reflow": (
+        Setting(solver="euler", evaluations=4),
+        Setting(solver="euler", evaluations=4, coupling=REFLOWED),
+    ),
+}
+"""Two settings to see side by side, by what the page calls them; data, source, particles and seed stay as they are."""
+
+
 def exact_field(points: Points, setting: Setting) -> Oracle:
     """The exact field of the data, their source and the coupling under the setting's schedule."""
     if setting.label is not None and setting.label not in points.classes:
