@@ -1,8 +1,8 @@
 """Error against evaluations: ours untuned and tuned, and the peers, on exact fields and on a trained model.
 
-RMS distance of the endpoints to a converged solve of the same noise. Peers get their best grid of 14 by hindsight (on digits of the 12
-pairs of a peer and a grid that are best on the first 256 noises). Ours untuned is what `solvers.choose` finds on a pilot of its
-own noise, and runs on the test noise. Ours tuned is `pl.tune`, fitted on other noise.
+RMS distance of the endpoints to a converged solve of the same noise. Peers get their best grid by hindsight (on 2,048 digits of the
+12 pairs of a peer and a grid that are best on the first 256). Ours untuned is what `solvers.choose` finds on a pilot of its
+own noise, and runs on the test noise (*: an older rule, which judged on the noise that it fitted to). Ours tuned is `pl.tune`, fitted on other noise.
 
     python benchmarks/frontier.py --fields 8gaussians moons digits --budgets 4 8 16
     python benchmarks/frontier.py --run runs/digits          # adds the trained model
@@ -172,7 +172,7 @@ def measure(subject: Subject, budget: int, parts: Sequence[str], x_0: Tensor, tr
     began, row, medians = time.perf_counter(), {}, {}
     if "peers" in parts:
         peers = best_peer(subject, budget, x_0, truth, subject.cond)
-        row |= {"peer": peers[0][1], "peer_error": peers[0][0], "peers": peers}
+        row |= {"peer": peers[0][1], "peer_error": peers[0][0], "peers": peers, "grids": subject.laws}
         medians["peer"] = peers[0][2]
     if "untuned" in parts:
         pilot = subject.noise(subject.pilot, 7).float()
@@ -214,14 +214,15 @@ def merged(rows: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, An
 def write(name: str, rows: list[dict[str, Any]]) -> None:
     """The results as they stand."""
     columns = [
-        "evaluations", "noises", "best peer", "its error", "ours, untuned", "its error", "ours / peer", "tuned", "tuned / peer",
+        "evaluations", "noises", "best peer", "of grids", "its error", "ours, untuned", "its error", "ours / peer", "tuned", "tuned / peer",
         "medians: peer, untuned, tuned",
     ]  # fmt: skip
 
     def cells(row: dict[str, Any]) -> list[_bench.Cell]:
         peer, untuned, tuned = (row.get(key) for key in ("peer_error", "untuned", "tuned"))
         return [
-            str(row["evaluations"]), row.get("noises", ""), row.get("peer"), peer, row.get("solver"), untuned,
+            str(row["evaluations"]), row.get("noises", ""), row.get("peer"), row.get("grids"), peer,
+            row["solver"] + "*" * ("expected" not in row) if "solver" in row else None, untuned,
             untuned / peer if untuned and peer else None, tuned, tuned / peer if tuned and peer else None,
             ", ".join(f"{row['medians'][key]:.2g}" for key in ("peer", "untuned", "tuned") if key in row["medians"]),
         ]  # fmt: skip
