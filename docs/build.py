@@ -53,14 +53,17 @@ def main() -> int:
 
 
 def polish(site: Path) -> None:
-    """Make the pages that Zensical wrote into ``site`` work without a network, and tell their landmarks apart."""
+    """Make the pages that Zensical wrote into ``site`` work without a network, and tell their landmarks apart.
+
+    The empty corner of a table is no heading.
+    """
     for file in site.rglob("*.html"):
         text = file.read_text(encoding="utf-8").replace(SHIM, relative(file, site / "assets" / "iframe-worker.js"))
         for part, name in LANDMARKS.items():
             text = text.replace(
                 f'<nav class="{part}" aria-label="Navigation"', f'<nav class="{part}" aria-label="{name}"'
             )
-        file.write_text(text, encoding="utf-8")
+        file.write_text(re.sub(r"<th([^>]*)></th>", r"<td\1></td>", text), encoding="utf-8")
 
 
 def run_example(path: Path, *, reuse: bool = False) -> Example:

@@ -133,6 +133,13 @@ def test_it_plays_and_scrubs_both_ways(page: Any) -> None:
     assert len({data, noise, middle}) == 3
     scrub(page, 1.0)
     assert ink(page) == data
+    page.locator("#flow .plflow-bar button").first.click()
+    page.wait_for_selector("#flow .plflow[data-state=playing]")
+    scrub(page, 0.5)  # a hand on the slider stops the playing, and counts
+    assert page.get_attribute("#flow .plflow", "data-state") == "paused"
+    assert float(page.get_attribute("#flow .plflow", "data-t")) == 0.5
+    assert ink(page) == middle
+    scrub(page, 1.0)
     page.get_by_label("density").uncheck()
     assert ink(page) != data
     page.get_by_label("field").check()

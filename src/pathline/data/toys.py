@@ -130,6 +130,7 @@ TOYS: dict[str, Callable[..., Points]] = {
     "pinwheel": pinwheel,
     "two_spirals": two_spirals,
 }
+"""Sets of points in the plane by name: what `toy` takes."""
 
 CLASSES: dict[str, int] = {
     "moons": 2,

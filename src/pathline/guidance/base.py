@@ -14,6 +14,7 @@ from pathline.field import BaseField
 from pathline.paths.base import Estimate
 
 Guidance: TypeAlias = Callable[[BaseField], BaseField]
+"""A function from a field to the guided field."""
 Weight: TypeAlias = Scalar | Callable[[Tensor], Scalar]
 """A guidance scale: a number, one per sample (B,), or a function of t; see `guidance.scales`."""
 

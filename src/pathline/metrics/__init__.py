@@ -89,6 +89,7 @@ METRICS: dict[str, Metric] = {
         max_points=2000,
     ),
 }
+"""Metrics by name: what `evaluate` and ``--metrics`` take."""
 
 __all__ = [
     "METRICS",

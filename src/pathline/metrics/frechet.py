@@ -36,7 +36,10 @@ def frechet_from_moments(mean_x: Tensor, cov_x: Tensor, mean_y: Tensor, cov_y: T
     float64: no complex square root, no jitter, and rank-deficient covariances (N < F) are fine.
 
     Args:
-        mean_x, mean_y: (F,). cov_x, cov_y: (F, F), symmetric positive semi-definite.
+        mean_x: (F,).
+        cov_x: (F, F), symmetric positive semi-definite.
+        mean_y: (F,).
+        cov_y: (F, F), symmetric positive semi-definite.
 
     Raises:
         ValueError: shapes that do not fit together.

@@ -13,11 +13,15 @@ _SLACK = 1e-13
 
 
 class PrecisionRecall(NamedTuple):
+    """How much of the samples lies among real data, and how much of the real data among samples."""
+
     precision: float
     recall: float
 
 
 class DensityCoverage(NamedTuple):
+    """How densely real data lie around samples, and the share of real data that have a sample near."""
+
     density: float
     coverage: float
 

@@ -76,7 +76,8 @@ def compare_tables(
     among both tables, categories as indicators, and missing values as an indicator more.
 
     Args:
-        samples, real: tables; missing values are compared as their share, and left out of the distances.
+        samples: a table; missing values are compared as their share, and left out of the distances.
+        real: a table of the same columns.
         max_rows: rows of each for the classifier test, drawn at random.
         generator: for that draw and the classifier.
 

@@ -19,5 +19,6 @@ NETS: dict[str, type[nn.Module]] = {
     "unet": UNet,
     "diffusers_unet": DiffusersUNet,
 }
+"""Networks by the name that ``--net`` and a run folder hold."""
 
 __all__ = ["NETS", "DiT", "DiffusersUNet", "MLP", "TimeClassifier", "TwoHeads", "UNet"]

@@ -353,7 +353,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       this.root.append(this.holder, this.bar, this.pens);
       element.replaceChildren(this.root);
       this.button.addEventListener("click", () => (this.playing ? this.pause() : this.play()));
-      this.slider.addEventListener("input", () => { this.pause(); this.seek(Number(this.slider.value)); });
+      this.slider.addEventListener("input", () => { const t = Number(this.slider.value); this.pause(); this.seek(t); });
       new ResizeObserver(() => { for (const view of this.views) view.fitted = false; this.paint(); }).observe(this.holder);
       const again = () => { this.dark = isDark(); this.paint(); };
       this.dark = isDark();

@@ -53,3 +53,4 @@ SOLVERS: dict[str, Solver] = {
     "edm_churn": EDMChurn(),
     "sde_dpmpp_2m": SDEMultistep(2, moment=midpoint_moment),
 }
+"""Solvers by the name that `sample`, `solve` and the command line take."""

@@ -124,6 +124,7 @@ OPTIMIZERS: dict[str, Callable[..., "torch.optim.Optimizer | Together"]] = {
     "schedule_free": schedule_free,
     "sgd": sgd,
 }
+"""Optimisers by the name that ``--optimizer`` takes."""
 
 
 def make_optimizer(net: nn.Module, settings: Settings) -> "torch.optim.Optimizer | Together":

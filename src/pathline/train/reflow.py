@@ -93,10 +93,14 @@ def reflow(
         run: a run made from a config, or its folder.
         out: folder of the new run; that of ``run`` with "-reflow" or "-distilled" behind it.
         pairs: how many; kept in ``out/pairs``, and made again only where they are missing.
-        solver, steps, evaluations, guidance: how the pairs are made; 32 steps of Heun unless told otherwise.
+        solver: how the pairs are made; 32 steps of Heun unless told otherwise.
+        steps: of that solver.
+        evaluations: of the network, instead of ``steps``.
+        guidance: its scale while the pairs are made.
         training: settings to change, as in ``{"steps": 5000, "lr": 1e-3}``; the rest is that of ``run``.
         measure: measure both flows (`straightness`, and one Euler step against held-out data).
-        resume, overwrite: as in `fit`; pairs that are whole are kept by ``resume``.
+        resume: as in `fit`; pairs that are whole are kept.
+        overwrite: as in `fit`.
 
     Raises:
         ValueError: a run without config, on a bridge, or on a path that does not start at its source.

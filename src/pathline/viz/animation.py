@@ -59,7 +59,8 @@ def animate(
         path: a file that ends in .gif, .webp or .mp4; the last needs ffmpeg on the PATH.
         seconds: from t = 0 to 1; then the end stands still for ``hold``. fps: frames a second.
         limits: (left, right, bottom, top) of the plane. title: above it.
-        transform, value_range: of images; see `film`.
+        transform: of images; see `film`.
+        value_range: of images; see `film`.
 
     Raises:
         ValueError: another suffix, no trajectory, points neither in the plane nor images, or more than 1,500 frames.

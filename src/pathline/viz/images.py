@@ -54,7 +54,8 @@ def image_grid(
     Args:
         x: images (B, C, H, W) with 1 or 3 channels, of any dtype and device.
         y: labels (B,). class_names: what the classes are called, in the order of the labels.
-        columns, rows: at most so many; by default 10 a class, or a square of at most 100 images.
+        columns: at most so many; by default 10 a class, or a square of at most 100 images.
+        rows: at most so many.
         value_range: (black, white); by default 0 … 255 for uint8, 0 … 1 for bool, else the extremes of ``x``.
 
     Raises:
@@ -91,7 +92,10 @@ def pairs(
     """Images above their counterparts, such as samples above their nearest training images.
 
     Args:
-        x, neighbours: images (B, C, H, W), pair by pair. columns, rows: at most so many pairs a row, and rows of pairs.
+        x: images (B, C, H, W).
+        neighbours: as many, pair by pair.
+        columns: at most so many pairs a row.
+        rows: at most so many rows of pairs.
         distances: (B,), puts the closest pairs first: where a model copies, it shows there.
         names: of ``x`` and of ``neighbours``.
         value_range: see `image_grid`; by default that of both.

@@ -85,7 +85,8 @@ def write_report(
     reader's system is, and fits a phone. Everything that is given is shown as text, never as HTML.
 
     Args:
-        title, headline: what was made, and the outcome in a sentence.
+        title: what was made.
+        headline: the outcome in a sentence.
         config: the full configuration, nested; shown as YAML behind a click.
         key_figures: the numbers to be seen first.
         sections: pictures with headings, in this order: samples, curves.

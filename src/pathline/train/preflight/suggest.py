@@ -70,8 +70,8 @@ def suggest(data: Any, *, net: Any = None, objective: Any = None, **options: Any
 
     Args:
         data: anything that `Trainer` takes, or the name or path of a data set.
-        net, objective: what is to be trained; an MLP or DiT of the default size with velocity matching on the linear
-            path if None.
+        net: what is to be trained; an MLP or DiT of the default size if None.
+        objective: what it is trained for; velocity matching on the linear path if None.
         options: settings of `Trainer`, such as ``standardize``.
 
     Every figure is measured: the times by `explained_variance` on a part of the data, the rate and the batch by a few steps
