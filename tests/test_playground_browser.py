@@ -4,6 +4,7 @@ import importlib.util
 import os
 import pickle
 import shutil
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("digits", {"data": "digits", "net": "dit(patch=4, width=16, depth=1, heads=2)", "steps": 2}),
     ):
         pl.fit(pl.train.TrainConfig(out=str(root / name), batch_size=32, warmup=0, log_every=1, cpu=True, **config))
+    shutil.copytree(root / "moons", root / "zz-broken")
+    weights = next((root / "zz-broken" / "checkpoints").glob("*/ema.safetensors"))
+    weights.write_bytes(struct.pack("<Q", 2**62) + b"{}")
     from pathline.playground import build
 
     page = build(root)
@@ -261,6 +265,17 @@ def test_a_run_is_opened_drawn_from_and_compared(page: Any) -> None:
     page.get_by_label("Evaluations").last.fill("many")
     page.click("#draw")
     page.wait_for_selector(".toast-body:has-text('evaluations must be a whole number')")
+
+
+def test_a_hostile_run_is_told_and_not_opened(page: Any) -> None:
+    page.get_by_role("tab", name="Runs").click()
+    page.wait_for_selector("#facts-a td:has-text('digits')")
+    choose(page, "Run", "zz-broken")
+    page.wait_for_selector("#facts-a :text('announces a header')")
+    page.click("#draw")
+    page.wait_for_selector(".toast-body:has-text('announces a header')")
+    choose(page, "Run", "moons")
+    page.wait_for_selector("#facts-a td:has-text('moons')")
 
 
 def test_long_work_is_stopped(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:

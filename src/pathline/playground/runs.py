@@ -166,8 +166,8 @@ def about(run: Run) -> str:
     if told is not None:
         rows.append(("objective", f"{told.path.schedule!r}, predicts {told.prediction}"))
     rows += _metrics(run.path / METRICS_FILE)
-    return f"| run | {_plain(run.path.name)} |\n|---|---|\n" + "\n".join(
-        f"| {_plain(key)} | {_plain(value)} |" for key, value in rows
+    return f"| run | {harmless(run.path.name)} |\n|---|---|\n" + "\n".join(
+        f"| {harmless(key)} | {harmless(value)} |" for key, value in rows
     )
 
 
@@ -179,7 +179,7 @@ def _metrics(path: Path) -> list[tuple[str, str]]:
         return []
 
 
-def _plain(value: object) -> str:
+def harmless(value: object) -> str:
     """Text of a run for a table of Markdown: nothing in it is markup, whatever the run is called."""
     words = "".join(" " if character in "\r\n|" else character for character in str(value)[:300])
     return "".join("\\" + c if c in "\\`*_{}[]()#+!~$" else c for c in words).replace("<", "&lt;").replace(">", "&gt;")

@@ -12,7 +12,7 @@ from pathline.playground.controls import EVERY_CLASS, real, whole
 from pathline.playground.guard import list_runs
 from pathline.playground.parts import canvas, markdown, picks, telling
 from pathline.playground.run_views import closer_look, flow_of, loss_of, nothing, pieces
-from pathline.playground.runs import OWN, Drawing, about, closer, open_run, planar
+from pathline.playground.runs import OWN, Drawing, about, closer, harmless, open_run, planar
 from pathline.solvers import SOLVERS
 from pathline.train import Run
 
@@ -69,8 +69,12 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
     working: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 3}
 
     def opened(name: "str | None", other: "str | None") -> list[Any]:
-        """Facts and losses of both runs, and the classes to choose from."""
-        chosen = _chosen(root, name, other)
+        """Facts and losses of both runs, and the classes to choose from; or why one is not opened."""
+        try:
+            chosen = _chosen(root, name, other)
+        except (ValueError, TypeError, OSError) as error:  # instead of facts, which would be of the run before
+            hidden = gr.Column(visible=False)
+            return [gr.skip(), gr.skip(), hidden, hidden, f"**Not opened:** {harmless(error)}", None, None, None]
         classes = chosen[0].class_names if chosen else ()
         pair = len(chosen) == 2
         choices = [EVERY_CLASS, *((text, str(k)) for k, text in enumerate(classes[:200]))]
@@ -141,7 +145,7 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
         return [gr.Dropdown(choices=found, value=kept), gr.Dropdown(choices=[NONE, *found], value=NONE)]
 
     panels = [count, label, beside, facts_beside, facts, curve, other_facts, other_curve]
-    gr.on([first.change, second.change], telling(opened), [first, second], panels, **quiet)
+    gr.on([first.change, second.change], telling(opened), [first, second], panels, trigger_mode="always_last", **quiet)
     again.click(search, first, [first, second], **quiet)
     inputs = [first, second, count, seed, label, solver, evaluations, guidance]
     outputs = [told, shown, plane, grid, plain, other_grid, other_plain, close, drawn]
