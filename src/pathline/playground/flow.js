@@ -16,7 +16,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       trail: "rgba(86,180,233,0.24)", arrow: "rgba(232,235,239,0.42)", dense: [28, 96, 148],
       dots: ["#56b4e9", "#ff8a3d", "#2bd3a2", "#eca3cc", "#f0c040", "#8fd0ff", "#ffffff", "#b18cff", "#d09070", "#8fa2ff"] },
   };
-  const TRAILS = 160, SECONDS = 4, MOST_DRAWN = 1500;
+  const TRAILS = 160, SECONDS = 4, MOST_DRAWN = 1500, LATE = 12;
   const STYLE = `
     .plflow { --pl-ink:#1b1f24; --pl-muted:#5b6470; --pl-line:#c9ced6; --pl-face:#f3f5f8; --pl-accent:#0072b2; color:var(--pl-ink);
       font: 14px/1.4 system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif; }
@@ -106,10 +106,10 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
     }
 
     /* Asks the page for its size only after that may have changed: to ask in every frame lays the whole page out in every frame. */
-    fit() {
-      if (this.fitted) return;
+    fit(ratio) {
+      if (this.fitted && this.ratio === ratio) return;
       this.fitted = true;
-      const ratio = Math.min(2, globalThis.devicePixelRatio || 1), width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
+      const width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
       if (this.canvas.width !== width || this.canvas.height !== width) { this.canvas.width = this.canvas.height = width; }
       this.ratio = ratio;
     }
@@ -291,8 +291,8 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       return a + part * (b - a);
     }
 
-    paint(t, dark, show) {
-      this.fit();
+    paint(t, dark, show, ratio) {
+      this.fit(ratio);
       const theme = dark ? THEMES.dark : THEMES.light, pen = this.context, width = this.canvas.width;
       pen.fillStyle = `rgb(${theme.paper})`;
       pen.fillRect(0, 0, width, this.canvas.height);
@@ -468,6 +468,8 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
         if (!this.playing) return;
         if (before !== null) {
           this.gaps.push(now - before);
+          const last = this.gaps.slice(-LATE);  // a fine screen and no graphics card: play coarsely, stand still finely
+          if (last.length === LATE && last.reduce((a, b) => a + b) > 20 * LATE) this.coarse = true;
           this.seek(Math.min(1, this.t + (now - before) / 1000 / SECONDS));
         }
         before = now;
@@ -483,6 +485,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       this.button.textContent = "Play";
       this.tellTime();
       this.root.dataset.cost = this.cost.toFixed(2);
+      if (this.coarse) this.paint();
       if (this.gaps.length) {
         this.root.dataset.fps = (1000 * this.gaps.length / this.gaps.reduce((a, b) => a + b)).toFixed(1);
         this.root.dataset.gaps = JSON.stringify(this.gaps.map((g) => Math.round(10 * g) / 10));
@@ -510,7 +513,7 @@ globalThis.PathlineFlow = globalThis.PathlineFlow || (() => {
       if (this.root.dataset.theme !== theme) this.root.dataset.theme = theme;
       const show = Object.fromEntries(Object.entries(this.boxes).map(([name, box]) => [name, box.checked]));
       for (const view of this.views) {
-        view.paint(this.t, dark, show);
+        view.paint(this.t, dark, show, this.playing && this.coarse ? 1 : Math.min(2, globalThis.devicePixelRatio || 1));
         if (this.root.dataset.mode === "draw") {
           const colours = (dark ? THEMES.dark : THEMES.light).dots;
           for (let c = 0; c < 4; c++) view.paintPoints(this.drawn.filter((p) => p[2] === c).flatMap((p) => [p[0], p[1]]), colours[c], 1.8);

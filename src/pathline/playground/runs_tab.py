@@ -145,7 +145,9 @@ def runs_tab(page: gr.Blocks, root: Path) -> None:
         return [gr.Dropdown(choices=found, value=kept), gr.Dropdown(choices=[NONE, *found], value=NONE)]
 
     panels = [count, label, beside, facts_beside, facts, curve, other_facts, other_curve]
-    gr.on([first.change, second.change], telling(opened), [first, second], panels, trigger_mode="always_last", **quiet)
+    # every change is answered, in order: what is shown is what was chosen last
+    in_order: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": 1, **quiet}
+    gr.on([first.change, second.change], telling(opened), [first, second], panels, **in_order)
     again.click(search, first, [first, second], **quiet)
     inputs = [first, second, count, seed, label, solver, evaluations, guidance]
     outputs = [told, shown, plane, grid, plain, other_grid, other_plain, close, drawn]

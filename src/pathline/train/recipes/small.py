@@ -5,14 +5,13 @@ from typing import Any
 from pathline.train.config import Sampling, TrainConfig
 
 _SMALL: dict[str, Any] = {
-    "prediction": "data",
-    "loss_in": "velocity",
+    "prediction": "velocity",
     "times": "logit_normal(0.0, 1.0)",
-    "batch_size": 32,
+    "batch_size": 64,
     "lr": 1.5e-3,
-    "warmup": 1000,
-    "decay": "inverse_sqrt",
-    "ema": 0.999,
+    "warmup": 300,
+    "ema": 0.9995,
+    "precision": "bf16",
     "checkpoint_every": 500,
 }
 
@@ -25,8 +24,8 @@ def mnist(**changes: Any) -> TrainConfig:
     return TrainConfig(
         data="mnist",
         out="runs/mnist",
-        net="unet(patch=2, widths=(48, 128), blocks=1, bottom=2)",
-        steps=6000,
+        net="unet(patch=2, widths=(64, 128), blocks=2, bottom=2)",
+        steps=4000,
         held_out=0.2,
         sampling=Sampling(solver="abm2", evaluations=16, guidance=1.5),
         **_SMALL,
@@ -43,7 +42,7 @@ def emoji(**changes: Any) -> TrainConfig:
         labels=False,
         out="runs/emoji",
         net="unet(patch=2, widths=(64, 128), blocks=1, bottom=2)",
-        steps=6000,
+        steps=4000,
         held_out=0.1,
         sampling=Sampling(solver="abm2", evaluations=32),
         **_SMALL,
