@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import pickle
-import re
 import shutil
 import struct
 import time
@@ -100,11 +99,15 @@ def played(page: Any, where: str = "#flow", but: str = "") -> str:
 def choose(page: Any, label: str, value: str, nth: int = 0) -> None:
     """An entry of a dropdown."""
     box = page.get_by_label(label, exact=True).nth(nth)
-    box.click()
-    box.fill(value)
-    # the entry itself: Enter takes the first of those that contain what was typed, and "moons-early" contains "moons"
-    page.locator("[role=option]").filter(has_text=re.compile(rf"^\W*{re.escape(value)}\s*$")).first.click()
-    box.press("Tab")
+    for _ in range(3):  # Enter may come before the list is narrowed to what was typed
+        box.click()
+        box.fill(value)
+        page.wait_for_timeout(100)
+        box.press("Enter")
+        box.press("Tab")
+        if box.input_value() == value:
+            return
+    raise AssertionError(f"{label} is {box.input_value()!r} after {value!r} was chosen")
 
 
 def scrub(page: Any, t: float, where: str = "#flow") -> None:
