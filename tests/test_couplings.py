@@ -188,9 +188,9 @@ def test_the_plan_is_doubly_stochastic_and_thin() -> None:
     plan = thin_plan(cost, float(cost.std()))
     table = plan.a[:, None] * plan.kernel * plan.b
     assert (table.sum(0) - 1.0).abs().max() < 1e-5
-    assert (table.sum(1) - 1.0).abs().mean() < 0.02
+    assert (table.sum(1) - 1.0).abs().mean() < 0.03
     entries = plan.entries()
-    assert len(entries) < 30 * 500
+    assert len(entries) < 40 * 500
     assert torch.equal(torch.from_numpy(entries), (table.flatten() > KEPT).nonzero().flatten())
 
 
