@@ -13,6 +13,7 @@ import gc
 import json
 import math
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +104,32 @@ def compare(
         for name in order[shift:] + order[:shift]:  # rotating: nobody always runs after the same neighbour
             taken[name].append(_visit(contenders[name], repeats[name], clock))
     return {name: Timing(name=name, rounds=tuple(values)) for name, values in taken.items()}
+
+
+def beside(
+    base: Contender, contenders: Mapping[str, Contender], *, rounds: int = 9, warmup: int = 2
+) -> dict[str, tuple[Timing, Timing]]:
+    """(``base``, contender) of each, timed in pairs one right after the other, now one first and now the other.
+
+    For small ratios: what drifts on the machine from second to second meets both of a pair. A block of memory of random
+    size, held through a pair and by every pair another, moves where the two put their arrays: some places cost a contender
+    several per cent, and these too meet both.
+    """
+    for call in (base, *contenders.values()):
+        for _ in range(warmup):
+            call()
+    taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in contenders}
+    sizes = random.Random(0)
+    for turn in range(rounds):
+        for name, call in contenders.items():
+            spacer = bytearray(sizes.randrange(2**12, 2**22))
+            for which in (0, 1) if turn % 2 == 0 else (1, 0):
+                taken[name][which].append(_visit((base, call)[which], 1, time.process_time))
+            del spacer
+    return {
+        name: (Timing(name="base", rounds=tuple(a)), Timing(name=name, rounds=tuple(b)))
+        for name, (a, b) in taken.items()
+    }
 
 
 def _visit(call: Contender, repeats: int, clock: Callable[[], float]) -> float:

@@ -5,9 +5,9 @@ documentation says. Two networks: the 3 x 256 MLP at a batch of 1,024 points, an
 solver is all the cost there is. "Bare" calls the network 100 times and does nothing else, without gradients; it and a
 hand-written loop are also shown in inference mode, which spares the bookkeeping of versions and views.
 
-Times are CPU time of one thread in rotating rounds, with the C library told to keep freed memory, as page faults that come and
-go with the layout of the heap would cost more than any solver; a ratio is formed inside a round, its median taken over the rounds.
-"At best" compares the fastest round of each, which a busy machine disturbs least. Where the conventions of a
+Times are CPU time of one thread. Each contender is timed right beside the bare evaluations, in pairs, with the C library told to
+keep freed memory and blocks of random size that move the heap from pair to pair: page faults and the places of arrays would
+cost more than any solver. A ratio is formed inside a pair, its median taken over the rounds. "At best" compares the fastest of each. Where the conventions of a
 contender allow it, its result is checked against the hand-written loop. Memory is the peak of the resident set above
 the start, in states of 64 MB, over 10 steps. Contenders that cannot be imported are named and left out.
 """
@@ -161,10 +161,8 @@ def check(samplers: dict[str, Sampler], x: Tensor) -> None:
 def timings(samplers: dict[str, Sampler], x: Tensor, steps: int, rounds: int) -> list[list[_bench.Cell]]:
     """Rows of (name, ms, ratio to bare, the same at best, µs beyond bare per evaluation, the same at best)."""
     calls = {name: (lambda s=sampler: s(x)) for name, sampler in samplers.items()}
-    taken = _bench.compare(calls, rounds=rounds, seconds=0.0, warmup=2)
-    base = taken["bare"]
     rows: list[list[_bench.Cell]] = []
-    for name, t in taken.items():
+    for name, (base, t) in _bench.beside(calls["bare"], calls, rounds=rounds).items():
         beyond = statistics.median(a - b for a, b in zip(t.rounds, base.rounds, strict=True))
         at_best = min(t.rounds) - min(base.rounds)
         rows.append(
@@ -216,13 +214,14 @@ HISTORY = {
 def our_solvers(steps: int, rounds: int) -> tuple[list[list[_bench.Cell]], dict[str, list[float]]]:
     """Rows of (name, ratio to bare, the same at best, memory in states, history + 2)."""
     x, net = torch.randn(1024, 2), MLP()
-    samplers = {"bare": bare(net, steps)} | {name: our_solver(name)(net, steps) for name in HISTORY}
-    taken = _bench.compare({n: (lambda s=s: s(x)) for n, s in samplers.items()}, rounds=rounds, seconds=0.0, warmup=2)
+    samplers = {name: our_solver(name)(net, steps) for name in HISTORY}
+    evaluate = bare(net, steps)
+    taken = _bench.beside(lambda: evaluate(x), {n: (lambda s=s: s(x)) for n, s in samplers.items()}, rounds=rounds)
     large, rows, record = torch.randn(2**14, 2**10), [], {}
     for name, history in HISTORY.items():
         sampler = our_solver(name)(Product(), 12)
         states = _bench.peak_memory(lambda s=sampler: s(large)) / (4 * large.numel())
-        t, base = taken[name], taken["bare"]
+        base, t = taken[name]
         cells = [t.over(base), min(t.rounds) / min(base.rounds), states, history + 2]
         rows.append([name, *cells])
         record[name] = cells
@@ -232,7 +231,7 @@ def our_solvers(steps: int, rounds: int) -> tuple[list[list[_bench.Cell]], dict[
 def main() -> None:
     options = _bench.parser(__doc__)
     options.add_argument("--steps", type=int, default=100)
-    options.set_defaults(rounds=60)
+    options.set_defaults(rounds=24)
     args = options.parse_args()
     _bench.setup(args.threads)
     _bench.keep_pages()
