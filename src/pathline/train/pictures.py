@@ -39,7 +39,7 @@ def source(run: Run, n: "int | None" = None) -> "Axes":
     x_0 = run.origin.pick(0, n).x
     if run.about["image"]:
         return viz.pairs(x_0, run.sample(n), names=("source", "drawn"))
-    return viz.samples(x_0.flatten(1))
+    return viz.samples(x_0.flatten(1), title=f"{run.path.name}: the source")
 
 
 def _real(run: Run) -> "Tensor | None":
@@ -76,7 +76,9 @@ def phase(run: Run, n: "int | None" = None) -> "Axes":
     from pathline import viz
 
     solution = run.in_your_units(run.trajectory(4000 if n is None else n))
-    return viz.phase_portrait(solution, background=solution)
+    return viz.phase_portrait(
+        solution, background=solution, title=f"{run.path.name}: {len(solution.x):,} paths, forty drawn"
+    )
 
 
 def field(run: Run, n: "int | None" = None, t: float = 0.5) -> "Axes":
