@@ -80,8 +80,8 @@ def trained(path: str) -> Subject:
     from pathline.train import Run
 
     run = Run.open(path)
-    labels = {"y": torch.arange(192) % 10}
-    return Subject(run.field, run.shape, 192, 96, 128, 3, 120, labels, torch.float32, torch.float32)
+    labels = {"y": torch.arange(2048) % 10}
+    return Subject(run.field, run.shape, 2048, 512, 512, 14, 120, labels, torch.float32, torch.float32)
 
 
 def laws(count: int) -> list[pl.TimeLaw]:
