@@ -35,6 +35,7 @@ BUDGETS = (4, 5, 6, 8, 10, 16, 32, 64)
 PARTS = ("peers", "untuned", "tuned")
 TUNED_UP_TO = 8
 SCREENED, KEPT = 256, 12
+HELD_OUT = 1024  # noises that decide between the two ends of a fit
 ORDER = ("8gaussians", "moons", "digits", "trained digits")
 
 
@@ -192,7 +193,7 @@ def measure(subject: Subject, budget: int, parts: Sequence[str], x_0: Tensor, tr
 
 def tuned(subject: Subject, budget: int) -> NonStationary:
     """The fitted solver."""
-    count = subject.tuning + 256
+    count = subject.tuning + HELD_OUT
     return pl.tune(
         subject.field, budget, x_0=subject.noise(count, 3).to(subject.fitted_in), samples=subject.tuning, iterations=subject.iterations,
         method="auto" if subject.dtype == torch.float64 else "adam",

@@ -5,7 +5,8 @@ The Jacobian comes from forward-mode differentiation, whose memory does not grow
 chunks of particles of which only J'J is kept. Networks without forward-mode derivatives are fitted by Adam with
 recomputed steps. Half of the iterations minimise Cauchy's loss, mean log(1 + r²/c²) with c = 5 median r, the rest the
 mean of r²: a few particles rule that mean (see `robust`), and a fit that begins with it follows them into a poor
-minimum, while a fit that never comes to it leaves them where they are.
+minimum. Whether following them at last helps others depends on the field, so both ends are candidates, for noise that
+the fit has not seen to decide between.
 """
 
 import math
@@ -65,7 +66,7 @@ def race(
 ) -> tuple[Tensor, Shape]:
     """The start that a short fit to few particles brings furthest, where it has got to."""
     few = problem.first(PILOT)
-    ends = [(method(few, unknowns, shape, iterations, False), shape) for unknowns, shape in starts]
+    ends = [(end, shape) for unknowns, shape in starts for end in method(few, unknowns, shape, iterations, False)]
     return min(ends, key=lambda end: typical(misses(few, *end)))
 
 
@@ -75,12 +76,14 @@ def _free(unknowns: Tensor, n: int, what: str) -> Tensor:
     return {"all": every, "times": every[: n + 1], "coefficients": every[n + 1 :]}[what]
 
 
-def gauss_newton(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> Tensor:
+def gauss_newton(
+    problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool
+) -> list[Tensor]:
     """Levenberg-Marquardt on all particles; raises what the network raises if it has no forward-mode derivative."""
     free = _free(unknowns, problem.n, shape.what)
     total = 40 if iterations is None else iterations
     squares = misses(problem, unknowns, shape)
-    best, least = unknowns, float(squares.mean())
+    ends = []
     for robust, count in ((True, (total + 1) // 2), (False, total // 2)):
         damping, scale, gains = 1e-2, math.inf, []
         for _ in bar(range(count), progress, "tune"):
@@ -92,11 +95,10 @@ def gauss_newton(problem: Problem, unknowns: Tensor, shape: Shape, iterations: i
             trial, found, damping = step
             gains.append(float(cauchy(found, scale) / cauchy(squares, scale)))
             unknowns, squares, damping = trial, found, max(damping / 5.0, 1e-10)
-            if float(squares.mean()) < least:
-                best, least = unknowns, float(squares.mean())
             if math.prod(gains[-5:]) > 0.98 and len(gains) >= 5:  # five steps that gained under one percent in RMS
                 break
-    return best
+        ends.append(unknowns)
+    return ends
 
 
 def _descend(
@@ -151,11 +153,11 @@ def _normal_equations(
     return gram, slope
 
 
-def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> Tensor:
-    """Adam on chunks of the particles with a decaying rate, keeping the best on all of them."""
+def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> list[Tensor]:
+    """Adam on chunks of the particles with a decaying rate; of the second half the best on all of them."""
     free = _free(unknowns, problem.n, shape.what)
     steps = 400 if iterations is None else iterations
-    best, least = unknowns, float(misses(problem, unknowns, shape).mean())
+    best, least, halfway = unknowns, float(misses(problem, unknowns, shape).mean()), unknowns
     with torch.enable_grad():
         theta = unknowns[free].clone().requires_grad_()
         optimiser = torch.optim.Adam([theta], lr=1e-2, betas=(0.9, 0.99))
@@ -171,15 +173,17 @@ def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | Non
             torch.nn.utils.clip_grad_norm_([theta], 5.0)
             optimiser.step()
             decay.step()
+            if step == (steps - 1) // 2:
+                halfway = unknowns.index_copy(0, free, theta.detach())
             if step % 50 == 49 or step == steps - 1:
                 full = unknowns.index_copy(0, free, theta.detach())
                 found = float(misses(problem, full, shape).mean())
                 if found < least:
                     best, least = full, found
-    return best
+    return [halfway, best]
 
 
-def auto(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> Tensor:
+def auto(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> list[Tensor]:
     """`gauss_newton`, or `adam` for a network without forward-mode derivatives."""
     bound, x_0, target = problem.parts()[0]
     probe = Problem(problem.field, x_0[:1], target[:1], bound.take(torch.arange(1)).cond, problem.n, 1)
@@ -190,5 +194,5 @@ def auto(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | Non
     return gauss_newton(problem, unknowns, shape, iterations, progress)
 
 
-Method: TypeAlias = Callable[[Problem, Tensor, Shape, int | None, bool], Tensor]
+Method: TypeAlias = Callable[[Problem, Tensor, Shape, int | None, bool], list[Tensor]]
 METHODS: dict[str, Method] = {"auto": auto, "gauss_newton": gauss_newton, "adam": adam}

@@ -17,8 +17,9 @@ from pathline.solvers.fitting import METHODS, race, starting_points
 from pathline.solvers.frontier import endpoint, ranking, reference, rms, take_rows
 from pathline.solvers.integrate import as_cond
 from pathline.solvers.nonstationary import NonStationary
+from pathline.solvers.robust import typical
 from pathline.solvers.sampling import draw_source, evaluating
-from pathline.solvers.unknowns import Problem, to_solver
+from pathline.solvers.unknowns import Problem, misses, to_solver
 
 WHAT = {name: name for name in ("all", "times", "coefficients")}
 """What a fit may move."""
@@ -53,9 +54,9 @@ def tune(
     "adam" (reverse-mode, steps recomputed), or "auto", the first unless the network refuses. The converged reference is solved to
     ``tolerance`` (1e-5 in float64, 1e-3 else), or given as ``target`` = (x_0, x_1).
 
-    The result is used like any solver: ``pl.sample(field, shape, solver=tuned)``. Its ``info`` holds the RMS ``error`` on the
-    held-out noise beside that of the best untuned solver, ``baseline_error``; `NonStationary.save` refuses to
-    write a solver that is not better.
+    The result is used like any solver: ``pl.sample(field, shape, solver=tuned)``. Of the two ends of the fit (see `fitting`)
+    it is the one that serves the held-out noise better. Its ``info`` holds the RMS ``error`` on that noise beside that of the
+    best untuned solver, ``baseline_error``; `NonStationary.save` refuses to write a solver that is not better.
     """
     lookup("what", what, WHAT)
     lookup("method", method, METHODS)
@@ -75,7 +76,8 @@ def tune(
         )
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
         unknowns, shape_ = race(fit, starting_points(fit, what), METHODS[method], RACE[method])
-        solved = METHODS[method](fit, unknowns, shape_, iterations, progress)
+        ends = METHODS[method](fit, unknowns, shape_, iterations, progress)
+        solved = min(ends, key=lambda end: typical(misses(test, end, shape_)))
         tuned = to_solver(field, solved, evaluations, shape_)
         error = rms(endpoint(field, test.x_0, tuned, tuned.own_grid(field.path), test.cond) - test.target)
     info = {
