@@ -35,7 +35,6 @@ BUDGETS = (4, 5, 6, 8, 10, 16, 32, 64)
 PARTS = ("peers", "untuned", "tuned")
 TUNED_UP_TO = 8
 SCREENED, KEPT = 256, 12
-HELD_OUT = 1024  # noises that decide between the two ends of a fit
 ORDER = ("8gaussians", "moons", "digits", "trained digits")
 
 
@@ -48,6 +47,7 @@ class Subject:
     test: int
     pilot: int
     tuning: int
+    held_out: int
     laws: int
     iterations: int
     cond: dict[str, Any]
@@ -59,7 +59,7 @@ class Subject:
 
 
 def eight_gaussians() -> Subject:
-    return Subject(oracles.eight_gaussians(LINEAR), (2,), 2048, 4096, 2048, 14, 35, {})
+    return Subject(oracles.eight_gaussians(LINEAR), (2,), 2048, 4096, 2048, 4096, 14, 35, {})
 
 
 def moons() -> Subject:
@@ -67,14 +67,14 @@ def moons() -> Subject:
 
     points, _ = make_moons(500, noise=0.05, random_state=0)
     points = torch.tensor((points - points.mean(0)) / points.std(0))
-    return Subject(oracles.empirical(points, LINEAR, std=0.05), (2,), 2048, 2048, 1024, 14, 20, {})
+    return Subject(oracles.empirical(points, LINEAR, std=0.05), (2,), 2048, 2048, 1024, 1024, 14, 20, {})
 
 
 def digits() -> Subject:
     data = pl.data.load("digits").x.flatten(1).double()
     data = (data - data.mean()) / data.std()
     field = oracles.empirical(data, LINEAR, std=0.1)
-    return Subject(field, (64,), 2048, 1024, 768, 14, 12, {}, fitted_in=torch.float32)
+    return Subject(field, (64,), 2048, 1024, 768, 1024, 14, 12, {}, fitted_in=torch.float32)
 
 
 def trained(path: str) -> Subject:
@@ -82,7 +82,7 @@ def trained(path: str) -> Subject:
 
     run = Run.open(path)
     labels = {"y": torch.arange(2048) % 10}
-    return Subject(run.field, run.shape, 2048, 512, 512, 14, 120, labels, torch.float32, torch.float32)
+    return Subject(run.field, run.shape, 2048, 512, 512, 512, 14, 120, labels, torch.float32, torch.float32)
 
 
 def laws(count: int) -> list[pl.TimeLaw]:
@@ -193,7 +193,7 @@ def measure(subject: Subject, budget: int, parts: Sequence[str], x_0: Tensor, tr
 
 def tuned(subject: Subject, budget: int) -> NonStationary:
     """The fitted solver."""
-    count = subject.tuning + HELD_OUT
+    count = subject.tuning + subject.held_out
     return pl.tune(
         subject.field, budget, x_0=subject.noise(count, 3).to(subject.fitted_in), samples=subject.tuning, iterations=subject.iterations,
         method="auto" if subject.dtype == torch.float64 else "adam",
