@@ -1,9 +1,10 @@
 """The published 2-D transport protocol: W2 and normalised path energy of CFM, OT-CFM, [SF]2M and reflow.
 
-Protocol of Tong et al., [SF]2M (AISTATS 2024), table 2: 10,000 points to train on and 10,000 to test, parts of a random split of
-30,000 (so that, as theirs, they differ in how many points each mode has), MLP 3 x 64 SELU on (x, t), AdamW 1e-3 with weight decay 1e-5, batch 512, 20,000 updates, 100 Euler steps; W2 not squared, exact, between 10,000
-generated and 10,000 real points; NPE = |PE - W2²|/W2², PE the mean over samples of the integral of |v|² along the Euler
-paths. W2² of NPE is that of the 10,000 training pairs of the seed.
+Protocol of Tong et al., [SF]2M (AISTATS 2024), table 2: 10,000 points to train on and 10,000 to test, parts of a random split
+of 30,000 (so that, as theirs, they differ in how many points each mode has), MLP 3 x 64 SELU on (x, t), AdamW 1e-3 with
+weight decay 1e-5, batch 512, 20,000 updates, 100 Euler steps; W2 not squared, exact, between 10,000 generated and 10,000
+real points; NPE = |PE - W2²|/W2², PE the mean over samples of the integral of |v|² along the Euler paths. W2² of NPE is that
+of the 10,000 training pairs of the seed.
 
 What differs from it, in all our rows: the average of the weights (EMA 0.999) under a cosine learning rate instead of the
 best of many checkpoints; sigma_min = 0; both sides divided by one number. OT pairs come from one exact assignment of
