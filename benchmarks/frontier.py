@@ -53,6 +53,8 @@ class Subject:
     cond: dict[str, Any]
     dtype: torch.dtype = torch.float64
     fitted_in: torch.dtype = torch.float64
+    tolerance: float = 1e-7
+    """Of the endpoints that `tune` fits to."""
 
     def noise(self, n: int, seed: int) -> Tensor:
         return torch.randn((n, *self.shape), generator=torch.Generator().manual_seed(seed), dtype=self.dtype)
@@ -74,7 +76,7 @@ def digits() -> Subject:
     data = pl.data.load("digits").x.flatten(1).double()
     data = (data - data.mean()) / data.std()
     field = oracles.empirical(data, LINEAR, std=0.1)
-    return Subject(field, (64,), 2048, 1024, 768, 1024, 14, 12, {}, fitted_in=torch.float32)
+    return Subject(field, (64,), 2048, 1024, 768, 1024, 14, 12, {}, fitted_in=torch.float32, tolerance=1e-4)
 
 
 def trained(path: str) -> Subject:
@@ -82,7 +84,7 @@ def trained(path: str) -> Subject:
 
     run = Run.open(path)
     labels = {"y": torch.arange(2048) % 10}
-    return Subject(run.field, run.shape, 2048, 512, 512, 512, 14, 120, labels, torch.float32, torch.float32)
+    return Subject(run.field, run.shape, 2048, 512, 512, 512, 14, 120, labels, torch.float32, torch.float32, 1e-3)
 
 
 def laws(count: int) -> list[pl.TimeLaw]:
@@ -197,7 +199,7 @@ def tuned(subject: Subject, budget: int) -> NonStationary:
     return pl.tune(
         subject.field, budget, x_0=subject.noise(count, 3).to(subject.fitted_in), samples=subject.tuning, iterations=subject.iterations,
         method="auto" if subject.dtype == torch.float64 else "adam",
-        tolerance=1e-7 if subject.fitted_in == torch.float64 else 1e-4, **first_rows(subject.cond, count),
+        tolerance=subject.tolerance, **first_rows(subject.cond, count),
     )  # fmt: skip
 
 
