@@ -22,6 +22,8 @@ ROUGH = 2000
 """Evaluations of a sample after which its field counts as too rough for steps of its own."""
 FINER = 16.0
 """How much tighter the tolerance of the solve is that tells how far the one before it was off."""
+STALLED = 0.7
+"""Endpoints that a finer solve moves by more than this share of what the one before it moved them do not converge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,9 @@ def reference(
     """(converged endpoints, their RMS uncertainty), until a more accurate solve moves them by less than ``tolerance``.
 
     The tolerance is relative to the RMS of the endpoints. Every sample takes steps of its own (Dormand-Prince); where a field
-    is too rough for that, all take those of RK4, doubled up to ``most``, and what is left then is returned, not hidden.
+    is too rough for that, all take those of RK4, doubled up to ``most``. Some fields have no converged endpoints: a network
+    that predicts data moves them at every solve that comes nearer to t = 1. Then, and at ``most``, what is left is returned,
+    not hidden.
     """
     found = by_own_steps(field, x_0, cond, tolerance)
     return doubled(field, x_0, cond, tolerance, steps, most) if found is None else found
@@ -60,7 +64,7 @@ def reference(
 def by_own_steps(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float) -> tuple[Tensor, float] | None:
     """`reference` by Dormand-Prince; None where the field is too rough, or the dtype too coarse to tell two solves apart."""
     whole = start_where_defined(field, torch.tensor([0.0, 1.0], dtype=torch.float64))
-    local, previous, finest = tolerance, None, 32.0 * torch.finfo(x_0.dtype).eps
+    local, previous, finest, before = tolerance, None, 32.0 * torch.finfo(x_0.dtype).eps, math.inf
     if local / FINER <= finest:
         return None
     while local > finest:
@@ -70,9 +74,9 @@ def by_own_steps(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float) ->
         except RuntimeError:  # it gave up: its message speaks of a budget that is ours
             return None
         moved = math.inf if previous is None else rms(ends - previous)
-        if moved < tolerance * rms(ends):
+        if moved < tolerance * rms(ends) or STALLED * before < moved < math.inf:
             return ends, moved
-        local, previous = local / FINER, ends
+        local, previous, before = local / FINER, ends, moved
     return None
 
 
@@ -80,12 +84,14 @@ def doubled(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, steps: 
     """`reference` by RK4 whose steps are doubled until the endpoints stay."""
     solver, law = RungeKutta(RK4, 4), time_laws.cosine()
     previous = endpoint(field, x_0, solver, start_where_defined(field, law.grid(steps)), cond)
+    moves: list[float] = []
     while True:
         steps *= 2
         ends = endpoint(field, x_0, solver, start_where_defined(field, law.grid(steps)), cond)
-        moved = rms(ends - previous)
-        if moved < tolerance * rms(ends) or 2 * steps > most:
-            return ends, moved
+        moves.append(rms(ends - previous))
+        stalled = len(moves) > 2 and moves[-1] > STALLED * moves[-2] > STALLED**2 * moves[-3]
+        if moves[-1] < tolerance * rms(ends) or 2 * steps > most or stalled:
+            return ends, moves[-1]
         previous = ends
 
 
