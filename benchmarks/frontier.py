@@ -5,7 +5,11 @@ RMS distance of the endpoints to a converged solve of the same noise. Peers get 
 own noise, and runs on the test noise (*: an older rule, which judged on the noise that it fitted to). Ours tuned is `pl.tune`, fitted on other noise.
 
     python benchmarks/frontier.py --fields 8gaussians moons digits --budgets 4 8 16
-    python benchmarks/frontier.py --run runs/digits          # adds the trained model
+    pathline train digits --prediction velocity --loss-in velocity --out runs/digits-velocity
+    python benchmarks/frontier.py --run runs/digits-velocity  # adds the trained model
+
+The trained model predicts velocity. One that predicts data has no converged endpoints: its velocity is (x̂ − x)/(1 − t), under
+which x goes on towards x̂(x, 1) for as long as a solver comes nearer to t = 1.
 
 Rows and columns that a run does not measure are kept from the results of an earlier one; what is measured is written row by row.
 """
