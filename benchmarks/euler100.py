@@ -139,6 +139,9 @@ def main() -> None:
     options = _bench.parser(__doc__)
     options.add_argument("--fields", nargs="*", default=["8gaussians", "moons"])
     options.add_argument("--run", help="a trained run of labelled images, such as runs/digits")
+    options.add_argument(
+        "--parts", nargs="+", choices=("untuned", "tuned"), default=["untuned", "tuned"], help="of a run"
+    )
     given = options.parse_args()
     _bench.setup(given.threads)
     makers = {"8gaussians": eight_gaussians, "moons": moons}
@@ -153,13 +156,16 @@ def main() -> None:
         subject = trained(given.run)
         subject = Subject(**{**vars(subject), "test": 500, "cond": {"y": torch.arange(500) % 10}})
         quality, floor = images(given.run, subject)
-        columns["trained digits, FD and sliced W2"] = measure(subject, quality, FAIR, ON_A_MODEL, ("ab2",))
+        if "untuned" in given.parts:
+            columns["trained digits, FD and sliced W2"] = measure(subject, quality, FAIR, ON_A_MODEL, ("ab2",))
         x_0 = subject.noise(500, 0)
         with torch.inference_mode():
             euler = quality(
                 endpoint(subject.field, x_0, pl.SOLVERS["euler"], pl.times.uniform().grid(100), subject.cond)
             )
-        record["tuned"] = tuned = tuned_quality(subject, quality, (3, 4, 5))
+        if "tuned" in given.parts:
+            record["tuned"] = tuned_quality(subject, quality, (5, 4))
+        tuned: dict[str, list[float]] = record.get("tuned", {})
         record["euler"], record["floor"] = list(euler), floor
         notes = [
             f"Trained digits, 500 samples against all 1,797 images: 100 Euler steps FD {euler[0]:.3f}, sliced W2 {euler[1]:.4f} (two halves of "
