@@ -27,6 +27,7 @@ from pathline.data import toys
 CACHE = _bench.RESULTS / ".cache" / "conditional_coupling.json"
 BATCH, PARTS = 1024, 4
 RATIO = 0.05
+KINDS = ("none", "class", "x")
 
 Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor, Tensor | None]]
 
@@ -86,13 +87,14 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=20_000)
     parser.add_argument("--points", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="conditions")
     options = parser.parse_args()
     _bench.setup(options.threads)
     updates, size, seeds = (80, 200, 1) if options.quick else (options.updates, options.points, options.seeds)
     done: dict[str, dict[str, float]] = json.loads(CACHE.read_text()) if CACHE.exists() and not options.quick else {}
     rows: list[list[_bench.Cell]] = []
     record: dict[str, Any] = {}
-    for kind in ("none", "class", "x"):
+    for kind in options.kinds:
         for method in ("independent", "batch OT", "conditional OT"):
             coupling = coupling_of(method, kind)
             if coupling is None:
