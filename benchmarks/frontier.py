@@ -1,7 +1,7 @@
 """Error against evaluations: ours untuned and tuned, and the peers, on exact fields and on a trained model.
 
-RMS distance of the endpoints to a converged solve of the same noise. Peers get their best grid by hindsight (on digits of the
-12 pairs of a peer and a grid that are best on the first 256). Ours untuned is what `solvers.choose` finds on a pilot of its
+RMS distance of the endpoints to a converged solve of the same noise. Peers get their best grid by hindsight (in 64
+dimensions among the 12 pairs of a peer and a grid that are best on the first 256). Ours untuned is what `solvers.choose` finds on a pilot of its
 own noise, and runs on the test noise (*: an older rule, which judged on the noise that it fitted to). Ours tuned is `pl.tune`, fitted on other noise.
 
     python benchmarks/frontier.py --fields 8gaussians moons digits --budgets 4 8 16

@@ -8,8 +8,9 @@ hand-written loop are also shown in inference mode, which spares the bookkeeping
 Times are CPU time of one thread. Each contender is timed right beside the bare evaluations, in pairs, with the C library told to
 keep freed memory and blocks of random size that move the heap from pair to pair: page faults and the places of arrays would
 cost more than any solver. A ratio is formed inside a pair, its median taken over the rounds. "At best" compares the fastest.
-Where the conventions of a contender allow it, its result is checked against the hand-written loop. Memory is the peak of the resident set above
-the start, in states of 64 MB, over 10 steps. Contenders that cannot be imported are named and left out.
+"Bare" beside itself shows the noise. Where the conventions of a contender allow it, its result is checked against the
+hand-written loop. Memory is the peak of the resident set above the start, in states of 64 MB, over 10 steps. Contenders
+that cannot be imported are named and left out.
 """
 
 import statistics

@@ -245,8 +245,9 @@ def main() -> None:
             continue
         problems = [problem(cell, seed) for seed in seeds]
         for seed, p in zip(seeds, problems, strict=True):
-            if f"{cell}/floor/{updates}/{seed}" not in done and not args.quick:
-                done[f"{cell}/floor/{updates}/{seed}"] = {"w2": pl.metrics.wasserstein2(p.x_1, p.test_1)}
+            key = f"{cell}/floor/{updates}/{seed}"
+            if key not in done and not args.quick:
+                done[key] = {"w2": pl.metrics.wasserstein2(p.x_1, p.test_1)}
         sizes = torch.tensor([[p.x_0.square().mean(), p.x_1.square().mean()] for p in problems])
         scale = float(sizes.mean(0).prod() ** 0.25)
         begin = time.process_time()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import pathline as pl
-from pathline.solvers.frontier import endpoint, reference, rms
+from pathline.solvers.frontier import doubled, endpoint, reference, rms
 from pathline.solvers.nonstationary import NonStationary, clock_of, load_solver
 from pathline.solvers.unknowns import adams_bashforth
 from pathline.testing import oracles
@@ -111,6 +111,21 @@ def test_reference_is_converged() -> None:
     truth, moved = reference(field, noise(64), {}, tolerance=1e-6)
     finer = endpoint(field, noise(64), pl.SOLVERS["rk4"], pl.times.cosine().grid(1500), {})
     assert rms(truth - finer) < 5 * moved + 1e-7
+
+
+def test_endpoints_that_do_not_converge_are_given_up_and_told() -> None:
+    """x_1 read as 1.05 x: x grows like (1 - t)^-0.05, and moves as far at every halving of the steps."""
+    calls = 0
+
+    def net(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return 1.05 * x
+
+    field = pl.Field(net, LINEAR, pl.DATA)
+    _, moved = doubled(field, noise(8), {}, 1e-6, 16, 1024)
+    assert moved > 1e-3
+    assert calls < 2000, "all doublings up to 1,024 steps would take 8,000 evaluations"
 
 
 def test_saved_and_loaded(tmp_path) -> None:

@@ -154,7 +154,7 @@ def _normal_equations(
 
 
 def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> list[Tensor]:
-    """Adam on chunks of the particles with a decaying rate; of the second half the best on all of them."""
+    """Adam on chunks of the particles with a decaying rate: where its robust half ends, and the best on all of them."""
     free = _free(unknowns, problem.n, shape.what)
     steps = 400 if iterations is None else iterations
     best, least, halfway = unknowns, float(misses(problem, unknowns, shape).mean()), unknowns

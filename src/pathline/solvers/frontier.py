@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ ROUGH = 2000
 FINER = 16.0
 """How much tighter the tolerance of the solve is that tells how far the one before it was off."""
 STALLED = 0.7
-"""Endpoints that a finer solve moves by more than this share of what the one before it moved them do not converge."""
+"""Of what the solve before it moved the endpoints: a finer solve that moves them by more does not converge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,8 @@ def reference(
 def by_own_steps(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float) -> tuple[Tensor, float] | None:
     """`reference` by Dormand-Prince; None where the field is too rough, or the dtype too coarse to tell two solves apart."""
     whole = start_where_defined(field, torch.tensor([0.0, 1.0], dtype=torch.float64))
-    local, previous, finest, before = tolerance, None, 32.0 * torch.finfo(x_0.dtype).eps, math.inf
+    local, previous, finest = tolerance, None, 32.0 * torch.finfo(x_0.dtype).eps
+    moves: list[float] = []
     if local / FINER <= finest:
         return None
     while local > finest:
@@ -73,10 +75,10 @@ def by_own_steps(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float) ->
             ends = endpoint(field, x_0, solver, whole, cond)
         except RuntimeError:  # it gave up: its message speaks of a budget that is ours
             return None
-        moved = math.inf if previous is None else rms(ends - previous)
-        if moved < tolerance * rms(ends) or STALLED * before < moved < math.inf:
-            return ends, moved
-        local, previous, before = local / FINER, ends, moved
+        moves.append(math.inf if previous is None else rms(ends - previous))
+        if moves[-1] < tolerance * rms(ends) or stalled(moves, 1):
+            return ends, moves[-1]
+        local, previous = local / FINER, ends
     return None
 
 
@@ -89,10 +91,19 @@ def doubled(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, steps: 
         steps *= 2
         ends = endpoint(field, x_0, solver, start_where_defined(field, law.grid(steps)), cond)
         moves.append(rms(ends - previous))
-        stalled = len(moves) > 2 and moves[-1] > STALLED * moves[-2] > STALLED**2 * moves[-3]
-        if moves[-1] < tolerance * rms(ends) or 2 * steps > most or stalled:
+        if moves[-1] < tolerance * rms(ends) or 2 * steps > most or stalled(moves, 2):
             return ends, moves[-1]
         previous = ends
+
+
+def stalled(moves: Sequence[float], times: int) -> bool:
+    """Whether each of the last ``times`` of the moves was hardly smaller than the one before it.
+
+    >>> stalled([0.5, 0.4, 0.3], 2), stalled([0.5, 0.4, 0.02], 2), stalled([0.5], 1)
+    (True, False, False)
+    """
+    last = moves[-times - 1 :]
+    return len(last) > times and all(after > STALLED * before for before, after in pairwise(last))
 
 
 def rms(x: Tensor) -> float:

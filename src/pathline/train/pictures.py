@@ -77,7 +77,9 @@ def phase(run: Run, n: "int | None" = None) -> "Axes":
 
     solution = run.in_your_units(run.trajectory(4000 if n is None else n))
     return viz.phase_portrait(
-        solution, background=solution, title=f"{run.path.name}: {len(solution.x):,} paths, forty drawn"
+        solution,
+        background=solution,
+        title=f"{run.path.name}: density of {len(solution.x):,} samples, some of their paths",
     )
 
 
