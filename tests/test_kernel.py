@@ -65,6 +65,15 @@ def test_readings_are_finite_and_typed_at_the_ends(prediction: str, dtype: torch
                 assert torch.isfinite(value).all(), (schedule, name, t)
 
 
+def test_a_prediction_whose_network_is_shown_another_time_reads_like_its_row_at_both_ends() -> None:
+    """At sigma = 0 the two equations for (x_1, x_0) are one, and solving them would lose the data that is at hand."""
+    value, x = torch.ones(2, 3), torch.zeros(2, 3)
+    for row, t in ((pl.DATA, 1.0), (pl.NOISE, 0.0)):
+        shown = pl.Prediction("shown otherwise", row.row, clock=lambda c: 1000.0 * c.sigma)
+        estimate = PATH.read(x, torch.tensor(t), shown, value)
+        torch.testing.assert_close(estimate.read(row), value)
+
+
 def test_edm_row_is_karras_preconditioning() -> None:
     """D = c_skip x + c_out F(c_in x, c_noise) with the published coefficients (Karras et al. 2022, table 1)."""
     s, sigma = 0.5, 1.7

@@ -41,6 +41,7 @@ BUILDERS = {
         (3, 4, 4),
     ),
     "unet": (lambda **o: UNet(8, 2, 2, (8, 16), heads=2, bottom=1, embedded=16, **o), (2, 8, 8)),
+    "unet pixel": (lambda **o: UNet(8, 2, 2, (8, 16), heads=2, norm="pixel", embedded=16, **o), (2, 8, 8)),
     "unet one level": (lambda **o: UNet((4, 6), 2, 1, (16,), heads=0, bottom=2, embedded=16, **o), (2, 4, 6)),
     "diffusers unet": (
         lambda **o: DiffusersUNet(4, 2, (8, 16), 1, (1,), head_width=8, groups=4, **o),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import pathline as pl
-from pathline.solvers.frontier import doubled, endpoint, reference, rms
+from pathline.solvers.frontier import REST, doubled, endpoint, reference, rms
 from pathline.solvers.nonstationary import NonStationary, clock_of, load_solver
 from pathline.solvers.unknowns import adams_bashforth
 from pathline.testing import oracles
@@ -123,9 +123,17 @@ def test_endpoints_that_do_not_converge_are_given_up_and_told() -> None:
         return 1.05 * x
 
     field = pl.Field(net, LINEAR, pl.DATA)
-    _, moved = doubled(field, noise(8), {}, 1e-6, 16, 1024)
+    _, moved = doubled(field, noise(8), {}, 1e-6, 16, 1024, 1.0)
     assert moved > 1e-3
     assert calls < 2000, "all doublings up to 1,024 steps would take 8,000 evaluations"
+
+
+def test_the_reference_of_a_field_without_endpoints_is_its_data_where_little_noise_is_left() -> None:
+    """As above, x_t = (1 - t)^-0.05 x_0: its data prediction where sigma/alpha = 0.02 converges, to 1.05 x_t."""
+    field = pl.Field(lambda x, t: 1.05 * x, LINEAR, pl.DATA)
+    ends, moved = reference(field, noise(8), {}, tolerance=1e-6)
+    assert moved < 1e-6 * rms(ends)
+    torch.testing.assert_close(ends, 1.05 * (REST / (1 + REST)) ** -0.05 * noise(8), rtol=1e-5, atol=0)
 
 
 def test_saved_and_loaded(tmp_path) -> None:

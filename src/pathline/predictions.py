@@ -84,8 +84,8 @@ def default_floor(*values: Scalar) -> float:
 
 
 def conversion(coefs: Coefs, source: Prediction, target: Prediction, floor: float | None = None) -> Row:
-    """(c, d) with target = c x_t + d source."""
-    if source is target:
+    """(c, d) with target = c x_t + d source. Of one row, whatever their networks are shown, it is (0, 1) at every time."""
+    if source.row is target.row:
         return 0.0, 1.0
     a, b = source.row(coefs)
     a_new, b_new = target.row(coefs)
@@ -97,7 +97,7 @@ def conversion(coefs: Coefs, source: Prediction, target: Prediction, floor: floa
 
 def convert(coefs: Coefs, x_t: Tensor, value: Tensor, source: Prediction, target: Prediction) -> Tensor:
     """What ``value``, predicted as ``source`` at ``x_t``, says about ``target``: (W x_t + D' p)/D."""
-    if source is target:
+    if source.row is target.row:
         return value
     c, d = conversion(coefs, source, target)
     return combine(c, x_t, d, value)

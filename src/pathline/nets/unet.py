@@ -1,13 +1,14 @@
 """A convolutional U-Net: the net of small images, and of computers without an accelerator."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pathline._errors import lookup
 from pathline.nets.attention import Attention
 from pathline.nets.base import check_features, check_images, condition, positive, time_features
 from pathline.nets.conditions import add_vector, seen_beside, vector_condition
@@ -16,9 +17,24 @@ GROUP = 8
 """Channels that are normalised together."""
 
 
-def normalised(width: int) -> nn.GroupNorm:
-    """Normalisation over groups of about `GROUP` channels, without weights: the modulation has them."""
+class PixelNorm(nn.LayerNorm):
+    """Zero mean and unit variance over the channels of each pixel; no copies where pixels lie together (channels_last)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, elementwise_affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (B, width, h, w) to the same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def group_norm(width: int) -> nn.GroupNorm:
+    """Zero mean and unit variance over the pixels and groups of about `GROUP` channels."""
     return nn.GroupNorm(math.gcd(width, max(1, width // GROUP)), width, affine=False)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"group": group_norm, "pixel": PixelNorm}
+"""What a block normalises its input by, without weights: the modulation has them."""
 
 
 def silence(layer: nn.Module) -> None:
@@ -30,9 +46,9 @@ def silence(layer: nn.Module) -> None:
 class ResidualBlock(nn.Module):
     """``x + conv(silu(modulate(norm(conv(silu(norm(x)))))))``; the last convolution starts at 0."""
 
-    def __init__(self, seen: int, width: int, embedded: int) -> None:
+    def __init__(self, seen: int, width: int, embedded: int, norm: str) -> None:
         super().__init__()
-        self.before, self.after = normalised(seen), normalised(width)
+        self.before, self.after = NORMS[norm](seen), NORMS[norm](width)
         self.first = nn.Conv2d(seen, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.modulation = nn.Linear(embedded, 2 * width)
@@ -49,9 +65,9 @@ class ResidualBlock(nn.Module):
 class Mixing(nn.Module):
     """Self-attention over the pixels (B, width, h, w), added to them; its last product starts at 0."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, norm: str) -> None:
         super().__init__()
-        self.norm, self.attention = normalised(width), Attention(width, heads)
+        self.norm, self.attention = NORMS[norm](width), Attention(width, heads)
         silence(self.attention.out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,6 +86,8 @@ class UNet(nn.Module):
         blocks: residual blocks of a level, on the way down and again on the way up; the coarsest has them once.
         bottom: residual blocks of the coarsest level.
         heads: heads of the attention behind each block of the coarsest level; 0 for none.
+        norm: what blocks normalise by: "group", the pixels and groups of channels of an image; "pixel", the channels of each
+            pixel alone, which with ``channels_last`` is the faster.
         num_classes: number of class labels; ``y`` is then ``(B,)`` of integers, -1 or None for no label.
         condition_dim: length of a condition vector; ``y`` is then ``(B, condition_dim)``, a row of NaN or None for no condition.
         vector_dim: length of a further condition, ``vector`` ``(B, vector_dim)``, beside ``y``.
@@ -95,6 +113,7 @@ class UNet(nn.Module):
         blocks: int = 1,
         bottom: int = 2,
         heads: int = 4,
+        norm: str = "group",
         *,
         num_classes: int | None = None,
         condition_dim: int | None = None,
@@ -113,6 +132,7 @@ class UNet(nn.Module):
             "blocks": positive("blocks", blocks),
             "bottom": positive("bottom", bottom),
             "heads": heads,
+            "norm": norm,
             "num_classes": num_classes,
             "condition_dim": condition_dim,
             "vector_dim": vector_dim,
@@ -121,6 +141,7 @@ class UNet(nn.Module):
             "time_features": check_features(time_features),
         }
         _check_geometry(size, patch, widths, heads)
+        lookup("norm", norm, NORMS)
         self.shape, self.patch = (channels, *size), patch
         self.features, self.image_channels = time_features, image_channels
         seen = channels if image_channels is None else channels + image_channels + 1
@@ -131,13 +152,13 @@ class UNet(nn.Module):
         self.vector = vector_condition(vector_dim, embedded)
         self.down, self.up, self.coarser, self.finer = (nn.ModuleList() for _ in range(4))
         for width, below in zip(upper, widths[1:], strict=True):
-            self.down.append(nn.ModuleList(ResidualBlock(width, width, embedded) for _ in range(blocks)))
-            self.up.append(nn.ModuleList(ResidualBlock(2 * width, width, embedded) for _ in range(blocks)))
+            self.down.append(nn.ModuleList(ResidualBlock(width, width, embedded, norm) for _ in range(blocks)))
+            self.up.append(nn.ModuleList(ResidualBlock(2 * width, width, embedded, norm) for _ in range(blocks)))
             self.coarser.append(nn.Conv2d(width, below, 3, stride=2, padding=1))
             self.finer.append(nn.Conv2d(below, width, 1))
-        self.bottom = nn.ModuleList(ResidualBlock(last, last, embedded) for _ in range(bottom))
-        self.mixing = nn.ModuleList(Mixing(last, heads) if heads else nn.Identity() for _ in range(bottom))
-        self.norm = normalised(widths[0])
+        self.bottom = nn.ModuleList(ResidualBlock(last, last, embedded, norm) for _ in range(bottom))
+        self.mixing = nn.ModuleList(Mixing(last, heads, norm) if heads else nn.Identity() for _ in range(bottom))
+        self.norm = NORMS[norm](widths[0])
         self.head = nn.Conv2d(widths[0], channels * patch * patch, 3, padding=1)
         silence(self.head)
 

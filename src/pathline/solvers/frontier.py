@@ -25,6 +25,8 @@ FINER = 16.0
 """How much tighter the tolerance of the solve is that tells how far the one before it was off."""
 STALLED = 0.7
 """Of what the solve before it moved the endpoints: a finer solve that moves them by more does not converge."""
+REST = 0.02
+"""Noise in the state, as a share of the signal, from which a field without converged endpoints is asked for the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +40,18 @@ class Contender:
     evaluations: int
 
 
-def endpoint(field: BaseField, x_0: Tensor, solver: Solver, grid: Tensor, cond: Cond, chunk: int = 1024) -> Tensor:
-    """The data that source points x_0 (B, ...) are carried to, chunk by chunk: what `sample` returns."""
+def endpoint(
+    field: BaseField, x_0: Tensor, solver: Solver, grid: Tensor, cond: Cond, chunk: int = 1024, *, jump: bool = False
+) -> Tensor:
+    """The data that source points x_0 (B, ...) are carried to, chunk by chunk: what `sample` returns.
+
+    With ``jump`` it is the data prediction at the end of the grid.
+    """
     ends, whole = [], Bound(field, cond)
     for rows in torch.arange(len(x_0)).split(chunk):
         bound = whole.take(rows)
         solution = run(bound, field.path.start(x_0[rows]), solver, grid, noise=Noise())
-        ends.append(finish(bound, solver, solution).x)
+        ends.append(bound(solution.x, grid[-1]).data if jump else finish(bound, solver, solution).x)
     return torch.cat(ends)
 
 
@@ -54,17 +61,41 @@ def reference(
     """(converged endpoints, their RMS uncertainty), until a more accurate solve moves them by less than ``tolerance``.
 
     The tolerance is relative to the RMS of the endpoints. Every sample takes steps of its own (Dormand-Prince); where a field
-    is too rough for that, all take those of RK4, doubled up to ``most``. Some fields have no converged endpoints: a network
-    that predicts data moves them at every solve that comes nearer to t = 1. Then, and at ``most``, what is left is returned,
-    not hidden.
+    is too rough for that, all take those of RK4, doubled up to ``most``.
+
+    A field without endpoints (`arrives`) has its data prediction where sigma/alpha is `REST` in their stead. What is left
+    at ``most`` is returned, not hidden.
     """
-    found = by_own_steps(field, x_0, cond, tolerance)
-    return doubled(field, x_0, cond, tolerance, steps, most) if found is None else found
+    until = 1.0 if arrives(field, x_0, cond, tolerance) else rest_time(field)
+    found = by_own_steps(field, x_0, cond, tolerance, until)
+    return doubled(field, x_0, cond, tolerance, steps, most, until) if found is None else found
 
 
-def by_own_steps(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float) -> tuple[Tensor, float] | None:
-    """`reference` by Dormand-Prince; None where the field is too rough, or the dtype too coarse to tell two solves apart."""
-    whole = start_where_defined(field, torch.tensor([0.0, 1.0], dtype=torch.float64))
+def arrives(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, probes: int = 64) -> bool:
+    """Whether the states of ``field`` come to rest as t goes to 1: whether the data prediction there is the state itself.
+
+    It is for an exact field, and for a network whose velocity is finite at t = 1. Under one that predicts data, with an error,
+    x goes on towards x̂(x, 1), past good samples, for as long as a solver comes nearer to t = 1.
+    """
+    if field.path.stops_short() or not field.singular(torch.ones((), dtype=torch.float64)):
+        return True
+    rows = slice(0, probes)
+    x_0, cond = x_0[rows], take_rows(cond, rows)
+    times = start_where_defined(field, rest_time(field) * time_laws.cosine().grid(16))
+    x = endpoint(field, x_0, RungeKutta(RK4, 4), times, cond, jump=True)
+    return rms(Bound(field, cond)(x, times.new_ones(())).data - x) < 10.0 * tolerance * rms(x)
+
+
+def rest_time(field: BaseField) -> float:
+    """The time at which sigma/alpha is `REST`."""
+    return float(field.path.schedule.t_of_logsnr(torch.tensor(-math.log(REST), dtype=torch.float64)))
+
+
+def by_own_steps(
+    field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, until: float
+) -> tuple[Tensor, float] | None:
+    """`reference` at ``until`` by Dormand-Prince; None where the field is too rough, or the dtype too coarse to tell two solves apart."""
+    whole = start_where_defined(field, torch.tensor([0.0, until], dtype=torch.float64))
     local, previous, finest = tolerance, None, 32.0 * torch.finfo(x_0.dtype).eps
     moves: list[float] = []
     if local / FINER <= finest:
@@ -72,7 +103,7 @@ def by_own_steps(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float) ->
     while local > finest:
         solver = dopri5(rtol=local, atol=local, max_evaluations=ROUGH)
         try:
-            ends = endpoint(field, x_0, solver, whole, cond)
+            ends = endpoint(field, x_0, solver, whole, cond, jump=until < 1.0)
         except RuntimeError:  # it gave up: its message speaks of a budget that is ours
             return None
         moves.append(math.inf if previous is None else rms(ends - previous))
@@ -82,14 +113,20 @@ def by_own_steps(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float) ->
     return None
 
 
-def doubled(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, steps: int, most: int) -> tuple[Tensor, float]:
-    """`reference` by RK4 whose steps are doubled until the endpoints stay."""
+def doubled(
+    field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, steps: int, most: int, until: float
+) -> tuple[Tensor, float]:
+    """`reference` at ``until`` by RK4 whose steps are doubled until the endpoints stay."""
     solver, law = RungeKutta(RK4, 4), time_laws.cosine()
-    previous = endpoint(field, x_0, solver, start_where_defined(field, law.grid(steps)), cond)
+
+    def solve(steps: int) -> Tensor:
+        return endpoint(field, x_0, solver, start_where_defined(field, until * law.grid(steps)), cond, jump=until < 1.0)
+
+    previous = solve(steps)
     moves: list[float] = []
     while True:
         steps *= 2
-        ends = endpoint(field, x_0, solver, start_where_defined(field, law.grid(steps)), cond)
+        ends = solve(steps)
         moves.append(rms(ends - previous))
         if moves[-1] < tolerance * rms(ends) or 2 * steps > most or stalled(moves, 2):
             return ends, moves[-1]
