@@ -121,12 +121,12 @@ def tuned_quality(subject: Subject, quality: Quality, budgets: tuple[int, ...]) 
     """Quality of solvers fitted on other noise."""
     found = {}
     for budget in budgets:
-        total = subject.tuning + 64
+        total = subject.tuning + subject.held_out
         cond: dict[str, Any] = {key: torch.arange(total) % 10 for key in subject.cond}
         tuned = pl.tune(
-            subject.field, budget, x_0=subject.noise(total, 3), samples=subject.tuning, iterations=subject.iterations,
-            method="adam", **cond,
-        )  # fmt: skip
+            subject.field, budget, x_0=subject.noise(total, 3), samples=subject.tuning, method="adam", **cond
+        )
+        print(budget, tuned.info, flush=True)
         x = endpoint(
             subject.field, subject.noise(subject.test, 0), tuned, tuned.own_grid(subject.field.path), subject.cond
         )

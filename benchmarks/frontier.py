@@ -65,7 +65,7 @@ class Subject:
 
 
 def eight_gaussians() -> Subject:
-    return Subject(oracles.eight_gaussians(LINEAR), (2,), 2048, 4096, 2048, 4096, 14, 35, {})
+    return Subject(oracles.eight_gaussians(LINEAR), (2,), 2048, 4096, 2048, 4096, 14, 70, {})
 
 
 def moons() -> Subject:
@@ -88,7 +88,7 @@ def trained(path: str) -> Subject:
 
     run = Run.open(path)
     labels = {"y": torch.arange(512) % 10}
-    return Subject(run.field, run.shape, 512, 256, 512, 256, 14, 120, labels, torch.float32, torch.float32, 1e-3)
+    return Subject(run.field, run.shape, 512, 256, 512, 256, 14, 300, labels, torch.float32, torch.float32, 1e-3)
 
 
 def laws(count: int) -> list[pl.TimeLaw]:

@@ -34,8 +34,8 @@ def scale_of(squares: Tensor) -> float:
     return max(SCALE * float(squares.median().sqrt()), 1e-12)
 
 
-def starting_points(problem: Problem, what: str, count: int = 3) -> list[tuple[Tensor, Shape]]:
-    """The best Adams-Bashforth solvers on closed-form and on fitted grids, as unknowns, the best first."""
+def starting_points(problem: Problem, what: str, count: int) -> list[tuple[Tensor, Shape]]:
+    """The ``count`` best Adams-Bashforth solvers on closed-form and on fitted grids, as unknowns, the best first."""
     n, schedule, first = problem.n, problem.field.path.schedule, first_time(problem.field)
     begin, _ = clock_of(schedule, torch.zeros((), dtype=torch.float64))
     u = torch.arange(n, dtype=torch.float64) / n

@@ -23,8 +23,9 @@ from pathline.solvers.unknowns import Problem, misses, to_solver
 
 WHAT = {name: name for name in ("all", "times", "coefficients")}
 """What a fit may move."""
-RACE = {"auto": 6, "gauss_newton": 6, "adam": 50}
-"""Iterations after which the starting points are compared."""
+RACE = {"auto": (6, 15), "gauss_newton": (6, 15), "adam": (3, 50)}
+"""How many starting points race, and for how many iterations, but no more than the fit. Second-order steps come to poor minima fast: a race of 3 over 6 iterations
+ended at 0.018 with 5 evaluations of 8 Gaussians, this one at 0.008."""
 
 
 def tune(
@@ -75,7 +76,9 @@ def tune(
             for rows in (slice(0, split), slice(split, None))
         )
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
-        unknowns, shape_ = race(fit, starting_points(fit, what), METHODS[method], RACE[method])
+        starts, sprint = RACE[method]
+        sprint = sprint if iterations is None else min(sprint, iterations)
+        unknowns, shape_ = race(fit, starting_points(fit, what, starts), METHODS[method], sprint)
         ends = METHODS[method](fit, unknowns, shape_, iterations, progress)
         solved = min(ends, key=lambda end: typical(misses(test, end, shape_)))
         tuned = to_solver(field, solved, evaluations, shape_)
