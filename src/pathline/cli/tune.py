@@ -35,7 +35,7 @@ class Arguments:
     guidance: str | None = None
     """Weight of classifier-free guidance, or a method such as "apg(2.0)"; the run's own if not given."""
     what: Literal["all", "times", "coefficients"] = "all"
-    """What to fit."""
+    """What to fit: all comes nearest to the converged samples, times alone can look more like the data (lower FD)."""
     method: Literal["auto", "gauss_newton", "adam"] = "auto"
     """gauss_newton is best for few unknowns and cheap networks, adam for large networks."""
     iterations: int | None = None
