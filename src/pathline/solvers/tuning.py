@@ -24,8 +24,8 @@ from pathline.solvers.unknowns import Problem, misses, to_solver
 WHAT = {name: name for name in ("all", "times", "coefficients")}
 """What a fit may move."""
 RACE = {"auto": (6, 15), "gauss_newton": (6, 15), "adam": (3, 50)}
-"""How many starting points race, and for how many iterations, but no more than the fit. Second-order steps come to poor minima fast: a race of 3 over 6 iterations
-ended at 0.018 with 5 evaluations of 8 Gaussians, this one at 0.008."""
+"""How many starting points race, and for how many iterations, but no more than the fit. Second-order steps come to poor minima
+fast: a race of 3 over 6 iterations ended at 0.018 with 5 evaluations of 8 Gaussians, this one at 0.008."""
 
 
 def tune(
