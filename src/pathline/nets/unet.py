@@ -23,9 +23,9 @@ class PixelNorm(nn.LayerNorm):
     def __init__(self, width: int) -> None:
         super().__init__(width, elementwise_affine=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``x`` (B, width, h, w) to the same shape."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    def forward(self, input: Tensor) -> Tensor:
+        """``input`` (B, width, h, w) to the same shape."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def group_norm(width: int) -> nn.GroupNorm:
