@@ -201,9 +201,14 @@ def show(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def write(name: str, title: str, sections: Sequence[tuple[str, str]], data: Mapping[str, Any]) -> None:
-    """Write ``results/NAME.md``, sections of a heading and a Markdown body, and ``results/NAME.json``; print the former."""
-    body = [f"# {title}", machine() + ".", f"Repeat with `python benchmarks/{name}.py`."]
+def write(
+    name: str, title: str, sections: Sequence[tuple[str, str]], data: Mapping[str, Any], *, command: str | None = None
+) -> None:
+    """Write ``results/NAME.md``, sections of a heading and a Markdown body, and ``results/NAME.json``; print the former.
+
+    ``command`` is what repeats it, ``NAME.py`` unless told otherwise.
+    """
+    body = [f"# {title}", machine() + ".", f"Repeat with `python benchmarks/{command or name + '.py'}`."]
     for heading, text in sections:
         body += [f"## {heading}", text] if heading else [text]
     text = "\n\n".join(body) + "\n"

@@ -111,7 +111,10 @@ def main() -> None:
         text = _bench.table(columns, [[row.get(key) for key in columns] for row in rows])
         title = f"{args.steps} steps of 64; real against real FD {floor:.3g} at n = {yardstick.n}"
         name = "image_training" if args.data == "digits" else f"image_training_{args.data}"
-        _bench.write(name, "Training on images", [(title, text)], {"rows": rows, "floor": floor})
+        _bench.write(
+            name, "Training on images", [(title, text)], {"rows": rows, "floor": floor},
+            command=f"image_training.py --data {args.data} --steps {args.steps} --points {args.points}",
+        )  # fmt: skip
 
 
 if __name__ == "__main__":
