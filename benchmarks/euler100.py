@@ -19,7 +19,7 @@ from torch import Tensor
 
 import _bench
 import pathline as pl
-from frontier import Subject, converged, eight_gaussians, moons, trained
+from frontier import Subject, converged, eight_gaussians, first_rows, moons, trained
 from pathline.solvers import grids
 from pathline.solvers.base import Solver
 from pathline.solvers.frontier import endpoint, reference, rms
@@ -123,14 +123,14 @@ def tuned_quality(subject: Subject, quality: Quality, budgets: tuple[int, ...]) 
     """Quality of solvers fitted on other noise, their times alone and with all coefficients."""
     total = FITTED_TO + HELD_OUT
     x_0 = subject.noise(total, 3)
-    cond: dict[str, Any] = {key: torch.arange(total) % 10 for key in subject.cond}
+    cond = first_rows(subject.cond, total)
     with torch.inference_mode():
         ends = reference(subject.field, x_0, cond, tolerance=subject.tolerance)[0]
-    found = {}
+    ends, found = ends.clone(), {}  # what inference mode made cannot be trained on
     for budget in budgets:
         for what, name in (("times", "times"), ("all", "times and coefficients")):
             tuned = pl.tune(
-                subject.field, budget, target=(x_0, ends.clone()), samples=FITTED_TO, what=what, method="adam",
+                subject.field, budget, target=(x_0, ends), samples=FITTED_TO, what=what, method="adam",
                 iterations=ITERATIONS, **cond,
             )  # fmt: skip
             grid = tuned.own_grid(subject.field.path)

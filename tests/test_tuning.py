@@ -123,7 +123,7 @@ def test_endpoints_that_do_not_converge_are_given_up_and_told() -> None:
         return 1.05 * x
 
     field = pl.Field(net, LINEAR, pl.DATA)
-    _, moved = doubled(field, noise(8), {}, 1e-6, 16, 1024, 1.0)
+    _, moved = doubled(lambda solver, times: endpoint(field, noise(8), solver, times, {}), 1e-6, 16, 1024)
     assert moved > 1e-3
     assert calls < 2000, "all doublings up to 1,024 steps would take 8,000 evaluations"
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,8 @@ def group_norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(width, max(1, width // GROUP)), width, affine=False)
 
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {"group": group_norm, "pixel": PixelNorm}
+Norm: TypeAlias = Callable[[int], nn.Module]
+NORMS: dict[str, Norm] = {"group": group_norm, "pixel": PixelNorm}
 """What a block normalises its input by, without weights: the modulation has them."""
 
 
@@ -46,9 +47,9 @@ def silence(layer: nn.Module) -> None:
 class ResidualBlock(nn.Module):
     """``x + conv(silu(modulate(norm(conv(silu(norm(x)))))))``; the last convolution starts at 0."""
 
-    def __init__(self, seen: int, width: int, embedded: int, norm: str) -> None:
+    def __init__(self, seen: int, width: int, embedded: int, normalised: Norm) -> None:
         super().__init__()
-        self.before, self.after = NORMS[norm](seen), NORMS[norm](width)
+        self.before, self.after = normalised(seen), normalised(width)
         self.first = nn.Conv2d(seen, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.modulation = nn.Linear(embedded, 2 * width)
@@ -65,9 +66,9 @@ class ResidualBlock(nn.Module):
 class Mixing(nn.Module):
     """Self-attention over the pixels (B, width, h, w), added to them; its last product starts at 0."""
 
-    def __init__(self, width: int, heads: int, norm: str) -> None:
+    def __init__(self, width: int, heads: int, normalised: Norm) -> None:
         super().__init__()
-        self.norm, self.attention = NORMS[norm](width), Attention(width, heads)
+        self.norm, self.attention = normalised(width), Attention(width, heads)
         silence(self.attention.out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,7 +142,7 @@ class UNet(nn.Module):
             "time_features": check_features(time_features),
         }
         _check_geometry(size, patch, widths, heads)
-        lookup("norm", norm, NORMS)
+        normalised = lookup("norm", norm, NORMS)
         self.shape, self.patch = (channels, *size), patch
         self.features, self.image_channels = time_features, image_channels
         seen = channels if image_channels is None else channels + image_channels + 1
@@ -152,13 +153,13 @@ class UNet(nn.Module):
         self.vector = vector_condition(vector_dim, embedded)
         self.down, self.up, self.coarser, self.finer = (nn.ModuleList() for _ in range(4))
         for width, below in zip(upper, widths[1:], strict=True):
-            self.down.append(nn.ModuleList(ResidualBlock(width, width, embedded, norm) for _ in range(blocks)))
-            self.up.append(nn.ModuleList(ResidualBlock(2 * width, width, embedded, norm) for _ in range(blocks)))
+            self.down.append(nn.ModuleList(ResidualBlock(width, width, embedded, normalised) for _ in range(blocks)))
+            self.up.append(nn.ModuleList(ResidualBlock(2 * width, width, embedded, normalised) for _ in range(blocks)))
             self.coarser.append(nn.Conv2d(width, below, 3, stride=2, padding=1))
             self.finer.append(nn.Conv2d(below, width, 1))
-        self.bottom = nn.ModuleList(ResidualBlock(last, last, embedded, norm) for _ in range(bottom))
-        self.mixing = nn.ModuleList(Mixing(last, heads, norm) if heads else nn.Identity() for _ in range(bottom))
-        self.norm = NORMS[norm](widths[0])
+        self.bottom = nn.ModuleList(ResidualBlock(last, last, embedded, normalised) for _ in range(bottom))
+        self.mixing = nn.ModuleList(Mixing(last, heads, normalised) if heads else nn.Identity() for _ in range(bottom))
+        self.norm = normalised(widths[0])
         self.head = nn.Conv2d(widths[0], channels * patch * patch, 3, padding=1)
         silence(self.head)
 

@@ -1,9 +1,10 @@
 """What quality costs on a given field: a converged reference, and every untuned solver on every built-in grid."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,6 +28,10 @@ STALLED = 0.7
 """Of what the solve before it moved the endpoints: a finer solve that moves them by more does not converge."""
 REST = 0.02
 """Noise in the state, as a share of the signal, from which a field without converged endpoints is asked for the data."""
+
+
+Solve: TypeAlias = Callable[[Solver, Tensor], Tensor]
+"""Endpoints by a solver at times from 0, the beginning, to 1, the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +72,13 @@ def reference(
     at ``most`` is returned, not hidden.
     """
     until = 1.0 if arrives(field, x_0, cond, tolerance) else rest_time(field)
-    found = by_own_steps(field, x_0, cond, tolerance, until)
-    return doubled(field, x_0, cond, tolerance, steps, most, until) if found is None else found
+
+    def solve(solver: Solver, times: Tensor) -> Tensor:
+        grid = start_where_defined(field, until * times)
+        return endpoint(field, x_0, solver, grid, cond, jump=until < 1.0)
+
+    found = by_own_steps(solve, tolerance, 32.0 * torch.finfo(x_0.dtype).eps)
+    return doubled(solve, tolerance, steps, most) if found is None else found
 
 
 def arrives(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, probes: int = 64) -> bool:
@@ -91,19 +101,16 @@ def rest_time(field: BaseField) -> float:
     return float(field.path.schedule.t_of_logsnr(torch.tensor(-math.log(REST), dtype=torch.float64)))
 
 
-def by_own_steps(
-    field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, until: float
-) -> tuple[Tensor, float] | None:
-    """`reference` at ``until`` by Dormand-Prince; None where the field is too rough, or the dtype too coarse to tell two solves apart."""
-    whole = start_where_defined(field, torch.tensor([0.0, until], dtype=torch.float64))
-    local, previous, finest = tolerance, None, 32.0 * torch.finfo(x_0.dtype).eps
+def by_own_steps(solve: Solve, tolerance: float, finest: float) -> tuple[Tensor, float] | None:
+    """`reference` by Dormand-Prince; None where the field is too rough, or tolerances of ``finest`` too coarse to tell two solves
+    apart."""
+    local, previous = tolerance, None
     moves: list[float] = []
     if local / FINER <= finest:
         return None
     while local > finest:
-        solver = dopri5(rtol=local, atol=local, max_evaluations=ROUGH)
         try:
-            ends = endpoint(field, x_0, solver, whole, cond, jump=until < 1.0)
+            ends = solve(dopri5(rtol=local, atol=local, max_evaluations=ROUGH), torch.tensor([0.0, 1.0]).double())
         except RuntimeError:  # it gave up: its message speaks of a budget that is ours
             return None
         moves.append(math.inf if previous is None else rms(ends - previous))
@@ -113,20 +120,14 @@ def by_own_steps(
     return None
 
 
-def doubled(
-    field: BaseField, x_0: Tensor, cond: Cond, tolerance: float, steps: int, most: int, until: float
-) -> tuple[Tensor, float]:
-    """`reference` at ``until`` by RK4 whose steps are doubled until the endpoints stay."""
+def doubled(solve: Solve, tolerance: float, steps: int, most: int) -> tuple[Tensor, float]:
+    """`reference` by RK4 whose steps are doubled until the endpoints stay."""
     solver, law = RungeKutta(RK4, 4), time_laws.cosine()
-
-    def solve(steps: int) -> Tensor:
-        return endpoint(field, x_0, solver, start_where_defined(field, until * law.grid(steps)), cond, jump=until < 1.0)
-
-    previous = solve(steps)
+    previous = solve(solver, law.grid(steps))
     moves: list[float] = []
     while True:
         steps *= 2
-        ends = solve(steps)
+        ends = solve(solver, law.grid(steps))
         moves.append(rms(ends - previous))
         if moves[-1] < tolerance * rms(ends) or 2 * steps > most or stalled(moves, 2):
             return ends, moves[-1]
