@@ -166,6 +166,9 @@ def test_what_samples_cannot_be_is_told(capsys, run_folder):
     assert "did you mean 'heun'?" in one_line(capsys, ["sample", folder, "--solver", "huen"], 1)
     assert ".npz" in one_line(capsys, ["sample", folder, "--out", "x.png"], 2)
     assert "step-000000099" in one_line(capsys, ["sample", folder, "--checkpoint", "99"], 1)
+    assert "no average '0.9'" in one_line(capsys, ["sample", folder, "--average", "0.9"], 1)
+    assert "needs a GPU" in one_line(capsys, ["sample", folder, "--precision", "fp16", "--cpu"], 1)
+    assert "--precision bf16" in one_line(capsys, ["sample", folder, "--encode", "moons", "--precision", "bf16"], 2)
     assert "film shows images" in one_line(capsys, ["plot", folder, "film"], 2)
 
 
@@ -246,7 +249,13 @@ def test_guidance_and_solver_reach_the_sampler(here, run_folder):
     base = ["sample", str(run_folder), "--no-picture", "--n", "4"]
     assert main([*base, "--out", "a.npz"]) == 0
     for k, more in enumerate(
-        (["--guidance", "4"], ["--solver", "euler"], ["--evaluations", "8"], ["--grid", "shifted(3)"])
+        (
+            ["--guidance", "4"],
+            ["--solver", "euler"],
+            ["--evaluations", "8"],
+            ["--grid", "shifted(3)"],
+            ["--precision", "bf16"],
+        )
     ):
         assert main([*base, *more, "--out", f"{k}.npz"]) == 0
         assert not np.allclose(np.load(f"{k}.npz")["x"], np.load("a.npz")["x"]), more

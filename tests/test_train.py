@@ -23,6 +23,7 @@ from pathline.train import EMA, RECIPES, CheckpointError, DivergedError, Interru
 from pathline.train import checkpoint as ckpt
 from pathline.train.assemble import make_net, make_objective
 from pathline.train.config import Settings, settings_from
+from pathline.train.drawing import draw_in_shards
 from pathline.train.names import CHECKPOINTS, LOG
 from pathline.train.optim import Stepper, rate_at
 from pathline.train.order import Batches, derive_seed
@@ -654,6 +655,22 @@ def test_samples_depend_on_their_seed_and_on_no_batch(trained):
     )
     assert torch.equal(run.sample(7, steps=4), together)
     assert not torch.equal(run.sample(7, steps=4, seed=1), together)
+
+
+def test_samples_in_half_precision_are_near_and_densities_are_whole(trained, tmp_path):
+    whole, half = Run.open(trained), Run.open(trained, precision="bf16")
+    apart = (half.sample(50, steps=4) - whole.sample(50, steps=4)).abs()
+    assert 0.0 < apart.max() < 0.1  # bf16 has 8 bits
+    states = half.trajectory(50, steps=4).trajectory
+    assert states is not None
+    assert states.dtype == torch.float32
+    x = torch.randn(3, 2)
+    assert torch.equal(half.field(x, 0.5, y=half.labels(3)).velocity, whole.field(x, 0.5, y=whole.labels(3)).velocity)
+    drawn = [draw_in_shards(run, tmp_path, 4, steps=4).recipe for run in (whole, half)]
+    assert drawn[0] != drawn[1]  # or samples of one would pass for those of the other
+    for name, match in (("fp16", "needs a GPU"), ("half", "one of no, bf16, fp16")):
+        with pytest.raises(ValueError, match=match):
+            Run.open(trained, precision=name)
 
 
 def test_a_reopened_run_is_the_run_that_was_trained(tmp_path):

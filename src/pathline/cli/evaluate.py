@@ -19,6 +19,7 @@ examples:
   pathline evaluate runs/moons
   pathline evaluate runs/digits --n 1000 --guidance 1.5
   pathline evaluate runs/moons --metrics w2 mmd nll
+  pathline evaluate runs/fashion --n 10000 --metrics fd --precision bf16
   pathline evaluate runs/cifar10 --n 50000 --metrics fd --inception weights-inception-2015-12-05-6726825d.pth"""
 
 
@@ -39,10 +40,11 @@ class Arguments(Drawing):
 def main(words: list[str]) -> None:
     """Run the command."""
     arguments = parse(Arguments, words, prog="pathline evaluate", about=ABOUT)
-    from pathline.train import Run, assess
+    from pathline.train import assess
     from pathline.train.names import METRICS_FILE
+    from pathline.train.processes import Processes
 
-    run = Run.open(arguments.run, step=arguments.checkpoint)
+    run = arguments.opened(arguments.run, Processes.alone(cpu=arguments.cpu).device)
     n = arguments.n
     if n is None:
         n = 500 if run.about["image"] else 2000

@@ -10,6 +10,7 @@ import tyro
 from torch import Tensor
 
 from pathline.cli.parsing import UsageError, parse
+from pathline.train.config import Precision
 
 if TYPE_CHECKING:
     from pathline.data import Dataset
@@ -60,6 +61,18 @@ class Drawing:
     """Samples at a time."""
     checkpoint: int | None = None
     """Step of the checkpoint to use; the newest one if not given."""
+    average: str | None = None
+    """Another average of the weights than the main one: one of ema_also, such as 0.999 or "power(0.1)"."""
+    precision: Precision = "no"
+    """Mixed precision of the network while samples are drawn: bf16, or fp16 on GPUs."""
+    cpu: bool = False
+    """Stay on the CPU although there is a GPU."""
+
+    def opened(self, run: str, device: torch.device) -> "Run":
+        """The run in the folder ``run``, as it is asked for."""
+        from pathline.train import Run
+
+        return Run.open(run, step=self.checkpoint, average=self.average, precision=self.precision, device=device)
 
     def count(self, classes: int) -> int:
         """How many samples are asked for, from a run that knows ``classes`` classes."""
@@ -100,28 +113,28 @@ class Arguments(Drawing):
     """Array file to write; RUN/samples.npz if not given. The picture stands beside it."""
     picture: bool = True
     """Draw the picture."""
-    cpu: bool = False
-    """Stay on the CPU although there is a GPU."""
 
 
 def main(words: list[str]) -> None:
     """Run the command."""
     arguments = parse(Arguments, words, prog="pathline sample", about=ABOUT)
     from pathline.cli.output import write_samples, write_shards
-    from pathline.train import Run, pictures
+    from pathline.train import pictures
     from pathline.train.drawing import draw_in_shards
     from pathline.train.names import SAMPLES
     from pathline.train.processes import Processes
     from pathline.viz import save
 
     processes = Processes.started(cpu=arguments.cpu)
-    run = Run.open(arguments.run, step=arguments.checkpoint, device=processes.device)
+    run = arguments.opened(arguments.run, processes.device)
     path = run.path / SAMPLES if arguments.out is None else Path(arguments.out)
     if path.suffix != ".npz":
         raise UsageError(f"--out must end in .npz, got {path}")
     if arguments.encode is not None:
         if processes.count > 1:
             raise UsageError("--encode works in one process: start it without torchrun")
+        if arguments.precision != "no":
+            raise UsageError(f"--encode is as precise as the weights: leave out --precision {arguments.precision}")
         _encode(run, arguments)
         return
     x_0 = None

@@ -42,6 +42,7 @@ def draw_in_shards(
         "weights": weights_of(run),
         "labels": digest_tensor(labels),
         "x_0": digest_tensor(x_0),
+        "precision": run.precision,
         "sampling": {key: repr(value) for key, value in arguments.items() if value is not None},
     }
     with ExitStack() as stack:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from pathline.train.config import Settings
 from pathline.train.ema import EMA
 from pathline.train.optimizers import Together, make_optimizer
 from pathline.train.parallel import whole
+from pathline.train.precision import half, mixed
 
 SETTLED = 20
 """Accepted steps before the size of gradients is known well enough to call one a spike."""
@@ -48,11 +49,9 @@ class Stepper:
         self.settings = settings
         self.optimizer = make_optimizer(net, settings)
         self._weights = [p for p in net.parameters() if p.requires_grad]
-        self._device = device.type
-        self._dtype = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.precision]
-        if self._dtype is torch.float16 and device.type == "cpu":
-            raise ValueError("precision 'fp16' needs a GPU: use 'bf16' or 'no' on the CPU")
-        self.scaler = torch.amp.GradScaler(device.type) if self._dtype is torch.float16 else None
+        self._device = device
+        in_fp16 = half(settings.precision, device) is torch.float16
+        self.scaler = torch.amp.GradScaler(device.type) if in_fp16 else None
         if self.scaler is not None and isinstance(self.optimizer, Together):
             raise ValueError("precision 'fp16' works with one optimiser at a time: use bf16 with muon")
         self.taken, self.usual = 0, 0.0
@@ -67,7 +66,7 @@ class Stepper:
 
     def forward_precision(self) -> "AbstractContextManager[object]":
         """The context in which the loss is computed."""
-        return nullcontext() if self._dtype is None else torch.autocast(self._device, dtype=self._dtype)
+        return mixed(self.settings.precision, self._device)
 
     def __call__(self, loss: Tensor, step: int) -> Tensor:
         """Take step ``step``; the norm of the gradient before clipping."""

@@ -61,8 +61,11 @@ class Processes:
     @classmethod
     def started(cls, *, cpu: bool) -> "Processes":
         """Those of a launcher, or this one alone on the GPU if there is one."""
-        if _started() > 1:
-            return cls.joined(cpu=cpu)
+        return cls.joined(cpu=cpu) if _started() > 1 else cls.alone(cpu=cpu)
+
+    @classmethod
+    def alone(cls, *, cpu: bool) -> "Processes":
+        """This one, whatever a launcher started, on the GPU if there is one."""
         return cls(torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu"))
 
     @property

@@ -26,11 +26,12 @@ from pathline.train.assemble import (
     sampling_arguments,
     standardizer_of,
 )
-from pathline.train.config import Sampling, Settings, TrainConfig
+from pathline.train.config import Precision, Sampling, Settings, TrainConfig
 from pathline.train.log import read_log
 from pathline.train.names import (
     LOG,
 )
+from pathline.train.precision import half, mixed
 from pathline.train.source import Source, prepare_source
 from pathline.train.told import labels_asked, rebuild, settings_told, stored_weights
 
@@ -60,6 +61,8 @@ class Run:
     """Where the flow starts, where that was given from Python."""
     begin_standardizer: "Standardizer | None" = None
     """The units of the source; None where the flow starts at noise."""
+    precision: Precision = "no"
+    """That in which samples are drawn. `field`, and with it densities, is always that of the weights."""
 
     @classmethod
     def open(
@@ -73,22 +76,26 @@ class Run:
         step: "int | str | None" = None,
         average: "str | None" = None,
         device: "torch.device | str" = "cpu",
+        precision: Precision = "no",
     ) -> "Run":
         """The run in the folder ``path``, with its newest whole checkpoint, that of ``step``, or the "best" on held-out data.
 
         ``average`` is another average of the weights than the main one: "0.99" or "power(0.1)" of those in
-        ``ema_also``, or a power average of any length of a run with ``ema_snapshots``.
+        ``ema_also``, or a power average of any length of a run with ``ema_snapshots``. ``precision`` "bf16" or "fp16" (GPUs only)
+        draws samples in mixed precision: the network's products in half precision, states and solver in float32.
 
         ``net``, ``objective``, ``data`` and ``source`` are needed only where the run was made from your own, which no file can
         rebuild; ``net`` gets the averaged weights.
 
         Raises:
             FileNotFoundError: there is no such folder.
+            ValueError: an unknown precision, or fp16 on a CPU.
             CheckpointError: no whole checkpoint; the message names the file that is at fault.
         """
         path = Path(path)
         if not path.is_dir():
             raise FileNotFoundError(f"no run folder {path}")
+        half(precision, torch.device(device))
         found, weights = stored_weights(path, step, average)
         settings = settings_told(found.facts["settings"])
         begin = found.tensors.get("source_standardizer")
@@ -107,6 +114,7 @@ class Run:
             source=data,
             begin=source,
             begin_standardizer=None if begin is None else Standardizer.from_state(begin),
+            precision=precision,
         )
 
     @cached_property
@@ -312,7 +320,8 @@ class Run:
         seeds = range(seed + start, seed + stop) if drawn or as_solver(arguments["solver"]).stochastic else None
         if not drawn:
             begin = begin.to(next(self.net.parameters()).device)
-        return solve(self.field, begin, seeds=seeds, record=record, **arguments, **cond)
+        with mixed(self.precision, next(self.net.parameters()).device):
+            return solve(self.field, begin, seeds=seeds, record=record, **arguments, **cond)
 
 
 def _starts(n: int, batch_size: int, progress: bool) -> Any:
