@@ -104,6 +104,13 @@ def test_a_network_is_tuned_through_forward_mode_and_adam() -> None:
     for method in ("auto", "adam"):
         tuned = pl.tune(field, 3, shape=(2,), samples=64, held_out=32, method=method, iterations=3)
         assert tuned.info["error"] < 1.0
+        assert tuned.info["method"] == ("gauss_newton" if method == "auto" else method)
+
+
+def test_auto_spares_large_networks_the_second_order() -> None:
+    field = pl.Field(pl.nets.MLP(2, width=1024, depth=2), LINEAR, pl.VELOCITY)
+    tuned = pl.tune(field, 2, shape=(2,), samples=8, held_out=8, iterations=1)
+    assert tuned.info["method"] == "adam"
 
 
 def test_reference_is_converged() -> None:

@@ -37,7 +37,7 @@ class Arguments:
     what: Literal["all", "times", "coefficients"] = "all"
     """What to fit: all comes nearest to the converged samples, times alone can look more like the data (lower FD)."""
     method: Literal["auto", "gauss_newton", "adam"] = "auto"
-    """gauss_newton is best for few unknowns and cheap networks, adam for large networks."""
+    """gauss_newton comes nearer, adam is faster for large networks; auto looks how large it is."""
     iterations: int | None = None
     """Iterations of the fit; 40 of gauss_newton, 400 of adam."""
     seed: int = 0

@@ -13,7 +13,7 @@ from pathline._typing import Cond, Scalar
 from pathline.field import BaseField
 from pathline.guidance import Guidance, guide
 from pathline.solvers.base import Noise
-from pathline.solvers.fitting import METHODS, race, starting_points
+from pathline.solvers.fitting import METHODS, race, starting_points, suitable
 from pathline.solvers.frontier import endpoint, ranking, reference, rms, take_rows
 from pathline.solvers.integrate import as_cond
 from pathline.solvers.nonstationary import NonStationary
@@ -23,7 +23,7 @@ from pathline.solvers.unknowns import Problem, misses, to_solver
 
 WHAT = {name: name for name in ("all", "times", "coefficients")}
 """What a fit may move."""
-RACE = {"auto": (6, 15), "gauss_newton": (6, 15), "adam": (3, 50)}
+RACE = {"gauss_newton": (6, 15), "adam": (3, 50)}
 """How many starting points race, and for how many iterations, but no more than the fit. Second-order steps come to poor minima
 fast: a race of 3 over 6 iterations ended at 0.018 with 5 evaluations of 8 Gaussians, this one at 0.008."""
 
@@ -52,7 +52,8 @@ def tune(
     ``shape`` is that of one sample; the fit draws ``samples`` and ``held_out`` noises, or uses the first and the rest of
     ``x_0``. Conditions hold one row per sample, or any number of rows that are repeated. ``what`` is "all", "times" (the
     coefficients follow as Adams-Bashforth on the fitted times) or "coefficients". ``method`` is "gauss_newton" (forward-mode),
-    "adam" (reverse-mode, steps recomputed), or "auto", the first unless the network refuses. The converged reference is solved to
+    "adam" (reverse-mode, steps recomputed), or "auto": the first for a network of little work a sample (`fitting.CHEAP`) that has
+    forward-mode derivatives, else the second. The converged reference is solved to
     ``tolerance`` (1e-5 in float64, 1e-3 else), or given as ``target`` = (x_0, x_1).
 
     The result is used like any solver: ``pl.sample(field, shape, solver=tuned)``. Of the two ends of the fit (see `fitting`)
@@ -60,7 +61,7 @@ def tune(
     best untuned solver, ``baseline_error``; `NonStationary.save` refuses to write a solver that is not better.
     """
     lookup("what", what, WHAT)
-    lookup("method", method, METHODS)
+    lookup("method", method, {"auto": None, **METHODS})
     if not isinstance(evaluations, int) or evaluations < 1:
         raise ValueError(f"evaluations must be a positive integer, got {evaluations!r}")
     if samples < 2 or held_out < 2:
@@ -76,9 +77,11 @@ def tune(
             for rows in (slice(0, split), slice(split, None))
         )
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
-        starts, sprint = RACE[method]
+        starts = starting_points(fit, what)
+        method = suitable(fit, *starts[0]) if method == "auto" else method
+        count, sprint = RACE[method]
         sprint = sprint if iterations is None else min(sprint, iterations)
-        unknowns, shape_ = race(fit, starting_points(fit, what, starts), METHODS[method], sprint)
+        unknowns, shape_ = race(fit, starts[:count], METHODS[method], sprint)
         ends = METHODS[method](fit, unknowns, shape_, iterations, progress)
         solved = min(ends, key=lambda end: typical(misses(test, end, shape_)))
         tuned = to_solver(field, solved, evaluations, shape_)
@@ -92,6 +95,7 @@ def tune(
         "schedule": repr(field.path.schedule),
         "prediction": repr(field.prediction),
         "what": what,
+        "method": method,
         "samples": len(fit.x_0),
         "held_out": len(test.x_0),
         "seconds": round(time.perf_counter() - began, 1),
