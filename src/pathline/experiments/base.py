@@ -180,14 +180,16 @@ class Result:
 
 
 def lines_of(result: Result) -> Iterator[tuple[str, list[Summary]]]:
-    """The curves of the picture: for each setting of the factors that are not on the x axis, its summaries by x."""
+    """The curves of the picture: for each setting of the factors that are not on the x axis, its summaries by x. Numbers
+    are named by their factor."""
     told = result.experiment
     rest = [key for key in told.by if key != told.x]
     found: dict[tuple[Any, ...], list[Summary]] = {}
     for each in result.summaries():
         found.setdefault(tuple(each.factors[key] for key in rest), []).append(each)
     for key, rows in found.items():
-        yield ", ".join(_shown(value) for value in key), rows
+        words = [value if isinstance(value, str) else f"{name} {_shown(value)}" for name, value in zip(rest, key)]
+        yield ", ".join(words), rows
 
 
 def _shown(value: Any) -> str:

@@ -37,9 +37,9 @@ def draw(result: Result, *, ax: "Axes | None" = None) -> "Axes":
         if words:
             ax.set_xticks(range(len(places)), [plain(str(name)) for name in places], rotation=25, ha="right")
         if "x" in told.log and not words:
-            ax.set_xscale("log")
+            _logarithmic(ax, "x")
         if "y" in told.log:
-            ax.set_yscale("log")
+            _logarithmic(ax, "y")
         if told.floor is not None:
             level = sum(each.mean[told.floor] for each in result.summaries()) / len(result.summaries())
             ax.axhline(level, color=REAL, linestyle=(0, (4, 3)), linewidth=1.2, label=f"{told.floor}: {level:.3g}")
@@ -47,3 +47,13 @@ def draw(result: Result, *, ax: "Axes | None" = None) -> "Axes":
         if 1 < len(curves) <= ROOM:
             ax.legend(fontsize=7.0, ncols=1 + (len(curves) > 6))
     return ax
+
+
+def _logarithmic(ax: "Axes", which: str) -> None:
+    """A logarithmic axis with numbers in full, also between the powers of ten where there is room."""
+    from matplotlib.ticker import LogFormatter
+
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.4)))
