@@ -39,7 +39,7 @@ class Arguments:
     method: Literal["auto", "gauss_newton", "adam"] = "auto"
     """gauss_newton comes nearer, adam is faster for large networks; auto looks how large it is."""
     iterations: int | None = None
-    """Iterations of the fit; 40 of gauss_newton, 400 of adam."""
+    """Iterations of the fit; 40 of gauss_newton, 250 of adam."""
     seed: int = 0
     """Seed of the noises."""
     name: str | None = None

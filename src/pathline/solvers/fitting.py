@@ -38,16 +38,17 @@ def scale_of(squares: Tensor) -> float:
     return max(SCALE * float(squares.median().sqrt()), 1e-12)
 
 
-def starting_points(problem: Problem, what: str) -> list[tuple[Tensor, Shape]]:
-    """Adams-Bashforth solvers on closed-form and on fitted grids, as unknowns, the best first."""
+def starting_points(problem: Problem, what: str, grid_points: int) -> list[tuple[Tensor, Shape]]:
+    """Adams-Bashforth solvers on closed-form grids and on those fitted to ``grid_points`` particles, as unknowns, the best
+    first."""
     n, schedule, first = problem.n, problem.field.path.schedule, first_time(problem.field)
     begin, _ = clock_of(schedule, torch.zeros((), dtype=torch.float64))
     u = torch.arange(n, dtype=torch.float64) / n
     clocks = [begin + (1.0 - begin) * bent
               for power in (0.7, 1.0, 1.4, 2.0) for bent in (u**power, torch.sin(0.5 * math.pi * u) ** (2.0 * power))]  # fmt: skip
-    few = problem.first(PILOT)
+    few, fewer = problem.first(PILOT), problem.first(grid_points)
     for name in ("ab2", "ab3"):
-        fitted = grids.fit(problem.field, n, few.x_0, solver=name, **few.cond)
+        fitted = grids.fit(problem.field, n, fewer.x_0, solver=name, **fewer.cond)
         clocks.append(clock_of(schedule, fitted[:-1].clone())[0])
     found: list[tuple[float, Tensor, Shape]] = []
     for order in range(1, min(4, n) + 1):
@@ -160,7 +161,7 @@ def _normal_equations(
 def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> list[Tensor]:
     """Adam on chunks of the particles with a decaying rate: where its robust half ends, and the best on all of them."""
     free = _free(unknowns, problem.n, shape.what)
-    steps = 400 if iterations is None else iterations
+    steps = 250 if iterations is None else iterations
     best, least, halfway = unknowns, float(misses(problem, unknowns, shape).mean()), unknowns
     with torch.enable_grad():
         theta = unknowns[free].clone().requires_grad_()
@@ -191,18 +192,21 @@ Method: TypeAlias = Callable[[Problem, Tensor, Shape, int | None, bool], list[Te
 METHODS: dict[str, Method] = {"gauss_newton": gauss_newton, "adam": adam}
 
 
-def suitable(problem: Problem, unknowns: Tensor, shape: Shape) -> str:
+def suitable(problem: Problem, what: str) -> str:
     """The method for a field: "gauss_newton", or "adam" for one that has no forward-mode derivatives, or for which the
     products of matrices of one evaluation take more than `CHEAP` operations a sample."""
     bound, x_0, target = problem.parts()[0]
     one = bound.take(torch.arange(1))
     with FlopCounterMode(display=False) as counter:
-        one(x_0[:1], unknowns.new_tensor(0.5))
+        one(x_0[:1], torch.tensor(0.5, dtype=torch.float64))
     if counter.get_total_flops() > CHEAP:
         return "adam"
-    probe = Problem(problem.field, x_0[:1], target[:1], one.cond, problem.n, 1)
+    first = first_time(problem.field)
+    probe = Problem(problem.field, x_0[:1], target[:1], one.cond, 1, 1)
+    middle = torch.tensor([0.5 * (1.0 + first)], dtype=torch.float64)
+    unknowns = pack(middle, [torch.ones_like(middle)], first)
     try:
-        _normal_equations(probe, unknowns, shape, torch.arange(1), torch.ones(1, dtype=torch.float64))
+        _normal_equations(probe, unknowns, Shape(what, 1), torch.arange(1), torch.ones_like(middle))
     except (NotImplementedError, RuntimeError):
         return "adam"
     return "gauss_newton"
