@@ -7,6 +7,7 @@ own noise, and runs on the test noise (*: an older rule, which judged on the noi
     python benchmarks/frontier.py --fields 8gaussians moons digits --budgets 4 8 16
     pathline train digits --prediction velocity --loss-in velocity --out runs/digits-velocity
     python benchmarks/frontier.py --run runs/digits-velocity  # adds the trained model
+    python benchmarks/frontier.py --fields --run runs/digits-velocity --parts tuned --budgets 4 --method gauss_newton --iterations 24
 
 The trained model predicts velocity. One that predicts data has no converged endpoints: its velocity is (x̂ − x)/(1 − t), under
 which x goes on towards x̂(x, 1) for as long as a solver comes nearer to t = 1.
@@ -19,7 +20,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ class Subject:
     fitted_in: torch.dtype = torch.float64
     tolerance: float = 1e-7
     """Of the endpoints that `tune` fits to."""
+    method: str = "auto"
+    """Of `tune`."""
 
     def noise(self, n: int, seed: int) -> Tensor:
         return torch.randn((n, *self.shape), generator=torch.Generator().manual_seed(seed), dtype=self.dtype)
@@ -88,7 +91,7 @@ def trained(path: str) -> Subject:
 
     run = Run.open(path)
     labels = {"y": torch.arange(512) % 10}
-    return Subject(run.field, run.shape, 512, 256, 512, 256, 14, 300, labels, torch.float32, torch.float32, 1e-3)
+    return Subject(run.field, run.shape, 512, 256, 512, 256, 14, 300, labels, torch.float32, torch.float32, 1e-3, "adam")
 
 
 def laws(count: int) -> list[pl.TimeLaw]:
@@ -192,7 +195,7 @@ def measure(subject: Subject, budget: int, parts: Sequence[str], x_0: Tensor, tr
         fitted = tuned(subject, budget)
         with torch.inference_mode():
             off = endpoint(subject.field, x_0, fitted, fitted.own_grid(subject.field.path), subject.cond) - truth
-        row |= {"tuned": rms(off)}
+        row |= {"tuned": rms(off), "tuned by": f"{fitted.info['method']}, {subject.iterations} iterations"}
         medians["tuned"] = median(off)
     return {**row, "medians": medians, "seconds": round(time.perf_counter() - began)}
 
@@ -202,8 +205,7 @@ def tuned(subject: Subject, budget: int) -> NonStationary:
     count = subject.tuning + subject.held_out
     return pl.tune(
         subject.field, budget, x_0=subject.noise(count, 3).to(subject.fitted_in), samples=subject.tuning, iterations=subject.iterations,
-        method="auto" if subject.dtype == torch.float64 else "adam",
-        tolerance=subject.tolerance, **first_rows(subject.cond, count),
+        method=subject.method, tolerance=subject.tolerance, **first_rows(subject.cond, count),
     )  # fmt: skip
 
 
@@ -248,6 +250,8 @@ def main() -> None:
     options.add_argument("--run", help="a trained run to add, such as runs/digits")
     options.add_argument("--budgets", nargs="+", type=int, default=list(BUDGETS))
     options.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="columns to measure")
+    options.add_argument("--method", help="of tune, instead of the field's own: gauss_newton or adam")
+    options.add_argument("--iterations", type=int, help="of tune, instead of the field's own")
     options.add_argument("--cache", type=Path, help="folder that keeps converged endpoints between runs")
     options.add_argument("--name", default="frontier")
     given = options.parse_args()
@@ -256,6 +260,9 @@ def main() -> None:
     subjects = {name: makers[name]() for name in given.fields}
     if given.run:
         subjects["trained digits"] = trained(given.run)
+    told = {"method": given.method, "iterations": given.iterations}
+    told = {key: value for key, value in told.items() if value is not None}
+    subjects = {name: replace(subject, **told) for name, subject in subjects.items()}
     path = _bench.RESULTS / f"{given.name}.json"
     for name, subject in subjects.items():
         with torch.inference_mode():
