@@ -2,7 +2,7 @@
 
 RMS distance of the endpoints to a converged solve of the same noise. Peers get their best grid by hindsight (in 64
 dimensions among the 12 pairs of a peer and a grid that are best on the first 256). Ours untuned is what `solvers.choose` finds on a pilot of its
-own noise, and runs on the test noise (*: an older rule, which judged on the noise that it fitted to). Ours tuned is `pl.tune`, fitted on other noise.
+own noise, and runs on the test noise. Ours tuned is `pl.tune`, fitted on other noise.
 
     python benchmarks/frontier.py --fields 8gaussians moons digits --budgets 4 8 16
     pathline train digits --prediction velocity --loss-in velocity --out runs/digits-velocity
@@ -231,7 +231,7 @@ def write(name: str, rows: list[dict[str, Any]]) -> None:
         peer, untuned, tuned = (row.get(key) for key in ("peer_error", "untuned", "tuned"))
         return [
             str(row["evaluations"]), row.get("noises", ""), row.get("peer"), row.get("grids"), peer,
-            row["solver"] + "*" * ("expected" not in row) if "solver" in row else None, untuned,
+            row.get("solver"), untuned,
             untuned / peer if untuned and peer else None, tuned, tuned / peer if tuned and peer else None,
             ", ".join(f"{row['medians'][key]:.2g}" for key in ("peer", "untuned", "tuned") if key in row["medians"]),
         ]  # fmt: skip
