@@ -226,7 +226,15 @@ def sections(done: dict[str, Any], updates: int) -> list[tuple[str, str]]:
             for method, name in (NAMES | {"floor": "training set, the floor"}).items():
                 values = [v[key] for k, v in done.items() if k.startswith(f"{cell}/{method}/{updates}/") and key in v]
                 if values:
-                    rows.append([cell, name, spread(values), theirs.get("sb" if method in BRIDGES else method, ("", ""))[place], len(values)])
+                    rows.append(
+                        [
+                            cell,
+                            name,
+                            spread(values),
+                            theirs.get("sb" if method in BRIDGES else method, ("", ""))[place],
+                            len(values),
+                        ]
+                    )
         found.append((title, _bench.table(["cell", "method", "ours", "published", "seeds"], rows)))
     return found
 
