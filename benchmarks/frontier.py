@@ -262,9 +262,10 @@ def main() -> None:
     subjects = {name: makers[name]() for name in given.fields}
     if given.run:
         subjects["trained digits"] = trained(given.run)
-    told = {"method": given.method, "iterations": given.iterations}
-    told = {key: value for key, value in told.items() if value is not None}
-    subjects = {name: replace(subject, **told) for name, subject in subjects.items()}
+    subjects = {
+        name: replace(each, method=given.method or each.method, iterations=given.iterations or each.iterations)
+        for name, each in subjects.items()
+    }
     path = _bench.RESULTS / f"{given.name}.json"
     for name, subject in subjects.items():
         with torch.inference_mode():

@@ -170,7 +170,7 @@ def solve(
     flow = pl.Matching(pl.AffinePath(pl.Linear()), pl.VELOCITY)
     if "ot" in methods:
         yield "ot", flow.field(train(Abreast(seeds), flow, paired, x_1, updates, apart=False, seed=SEED))
-    for name in [name for name in BRIDGES if name in methods]:
+    for name in (name for name in BRIDGES if name in methods):
         bridge = BridgeMatching(schrodinger_bridge(BRIDGES[name] / scale), two_heads())
         heads = pl.nets.TwoHeads(Abreast(seeds), Abreast([seed + 1000 for seed in seeds]))
         yield name, bridge.field(train(heads, bridge, paired, x_1, updates, apart=False, seed=SEED))
@@ -226,15 +226,8 @@ def sections(done: dict[str, Any], updates: int) -> list[tuple[str, str]]:
             for method, name in (NAMES | {"floor": "training set, the floor"}).items():
                 values = [v[key] for k, v in done.items() if k.startswith(f"{cell}/{method}/{updates}/") and key in v]
                 if values:
-                    rows.append(
-                        [
-                            cell,
-                            name,
-                            spread(values),
-                            theirs.get("sb" if method in BRIDGES else method, ("", ""))[place],
-                            len(values),
-                        ]
-                    )
+                    published = theirs.get("sb" if method in BRIDGES else method, ("", ""))[place]
+                    rows.append([cell, name, spread(values), published, len(values)])
         found.append((title, _bench.table(["cell", "method", "ours", "published", "seeds"], rows)))
     return found
 

@@ -1,16 +1,16 @@
 """The picture of an experiment: means over the seeds with their spread, a line a setting."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pathline.experiments.base import Result, lines_of
-from pathline.viz.style import MARKERS, REAL, colours, grid, new_axes, plain, style
+from pathline.viz.style import MARKERS, REAL, colours, grid, log_axis, new_axes, plain, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROOM = 12
-"""Lines that a legend can name."""
+"""Lines that a legend can name, and words that an axis can hold lying down."""
 
 
 def draw(result: Result, *, ax: "Axes | None" = None) -> "Axes":
@@ -35,25 +35,17 @@ def draw(result: Result, *, ax: "Axes | None" = None) -> "Axes":
                 x, y, yerr=bars, color=colour, marker=shape, linestyle=line, capsize=2.0, label=plain(label) or None
             )
         if words:
-            ax.set_xticks(range(len(places)), [plain(str(name)) for name in places], rotation=25, ha="right")
-        if "x" in told.log and not words:
-            _logarithmic(ax, "x")
-        if "y" in told.log:
-            _logarithmic(ax, "y")
+            turn: dict[str, Any] = {"rotation": 25, "ha": "right"} if len(places) <= ROOM else {"rotation": 90}
+            ax.set_xticks(range(len(places)), [plain(str(name)) for name in places], **turn)
         if told.floor is not None:
             level = sum(each.mean[told.floor] for each in result.summaries()) / len(result.summaries())
             ax.axhline(level, color=REAL, linestyle=(0, (4, 3)), linewidth=1.2, label=f"{told.floor}: {level:.3g}")
+        reach = ax.dataLim  # with the bars, which may reach below 0
+        if "x" in told.log and not words:
+            log_axis(ax, "x", reach.x0, reach.x1, sorted({each.factors[told.x] for each in result.summaries()}))
+        if "y" in told.log:
+            log_axis(ax, "y", max(reach.y0, reach.minposy), reach.y1)
         ax.set(xlabel=told.x, ylabel=told.y, title=told.name)
         if 1 < len(curves) <= ROOM:
             ax.legend(fontsize=7.0, ncols=1 + (len(curves) > 6))
     return ax
-
-
-def _logarithmic(ax: "Axes", which: str) -> None:
-    """A logarithmic axis with numbers in full, also between the powers of ten where there is room."""
-    from matplotlib.ticker import LogFormatter
-
-    axis = ax.xaxis if which == "x" else ax.yaxis
-    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
-    axis.set_major_formatter(LogFormatter())
-    axis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.4)))

@@ -318,9 +318,10 @@ class Run:
             begin = self.origin.points(seed + start, stop - start)
         drawn = not isinstance(begin, Tensor)
         seeds = range(seed + start, seed + stop) if drawn or as_solver(arguments["solver"]).stochastic else None
+        device = next(self.net.parameters()).device
         if not drawn:
-            begin = begin.to(next(self.net.parameters()).device)
-        with mixed(self.precision, next(self.net.parameters()).device):
+            begin = begin.to(device)
+        with mixed(self.precision, device):
             return solve(self.field, begin, seeds=seeds, record=record, **arguments, **cond)
 
 

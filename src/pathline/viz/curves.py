@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from pathline._errors import nearest
-from pathline.viz.style import MARKERS, MUTED, REAL, colours, grid, legend, new_axes, plain, style
+from pathline.viz.style import MARKERS, MUTED, REAL, colours, grid, legend, log_axis, new_axes, plain, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def loss(
         drawn = np.concatenate([values for _, values in curves.values()])
         drawn = drawn[np.isfinite(drawn)]
         if drawn.min() > 0.0 and drawn.max() > 8.0 * drawn.min():
-            _log_axis(ax, "y", *_reach(drawn, floor))
+            log_axis(ax, "y", *_reach(drawn, floor))
         ax.set(xlabel="step", ylabel=ylabel)
         ax.margins(x=0.02)
         if len(keys) > 1 or floor is not None:
@@ -100,9 +100,9 @@ def error_curve(
             ax.plot(x, y, color=colour, marker=MARKERS[i % len(MARKERS)], label=plain(name))
         xs = sorted({float(v) for x, _ in curves.values() for v in x})
         ys = sorted(float(v) for _, y in curves.values() for v in y)
-        _log_axis(ax, "x", xs[0], xs[-1], xs)
+        log_axis(ax, "x", xs[0], xs[-1], xs)
         top = 2.0 * ys[-1] if orders else ys[-1]
-        _log_axis(ax, "y", min(ys[0], floor or ys[0]), max(top, floor or top))
+        log_axis(ax, "y", min(ys[0], floor or ys[0]), max(top, floor or top))
         for order, dashes in zip(orders, cycle(DASHES)):
             _slope(ax, order, dashes, xs[0], xs[-1], ys[0], top)
         if floor is not None:
@@ -181,25 +181,6 @@ def _positive(name: str, points: Points) -> tuple[np.ndarray, np.ndarray]:
             f"{tuple(array[bad][0].tolist())}; leave such points out"
         )
     return array[:, 0], array[:, 1]
-
-
-def _log_axis(ax: "Axes", which: str, low: float, high: float, ticks: Sequence[float] = ()) -> None:
-    """A logarithmic axis over (low, high); within two decades it is marked at 1, 2, 5 or at the ``ticks``, in full."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
-
-    axis = ax.xaxis if which == "x" else ax.yaxis
-    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
-    stretch = (high / low) ** 0.06 if high > low else 1.5
-    (ax.set_xlim if which == "x" else ax.set_ylim)(low / stretch, high * stretch)
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
-    if 1 < len(ticks) <= 9:
-        axis.set_major_locator(FixedLocator(list(ticks)))
-    elif high < 100.0 * low:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    else:
-        return
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _slope(

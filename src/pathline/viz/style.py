@@ -132,6 +132,25 @@ def grid(ax: "Axes", axis: Literal["x", "y", "both"]) -> None:
     ax.set_axisbelow(True)
 
 
+def log_axis(ax: "Axes", which: Literal["x", "y"], low: float, high: float, ticks: Sequence[float] = ()) -> None:
+    """A logarithmic axis over (low, high); within two decades it is marked at 1, 2, 5 or at the ``ticks``, in full."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    stretch = (high / low) ** 0.06 if high > low else 1.5
+    (ax.set_xlim if which == "x" else ax.set_ylim)(low / stretch, high * stretch)
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    if 1 < len(ticks) <= 9:
+        axis.set_major_locator(FixedLocator(list(ticks)))
+    elif high < 100.0 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:
+        return
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def root_figure(shown: "Axes | Figure") -> "Figure":
     """The figure that ``shown`` is, or stands in."""
     from matplotlib.artist import Artist
