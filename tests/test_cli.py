@@ -228,6 +228,11 @@ def test_evaluate_prints_and_keeps_the_table(capsys, run_folder):
     assert {row["name"] for row in rows} >= {"sliced W2", "nearest-neighbour ratio"}
 
 
+def test_an_unknown_metric_is_told_before_samples_are_drawn(capsys, run_folder, monkeypatch):
+    monkeypatch.setattr(Run, "sample", lambda *args, **options: pytest.fail("samples were drawn"))
+    assert "unknown metric 'agreement'" in one_line(capsys, ["evaluate", str(run_folder), "--metrics", "agreement"], 1)
+
+
 def test_samples_are_written_whole_reproducible_and_by_class(capsys, here, run_folder):
     call = ["sample", str(run_folder), "--no-picture", "--steps", "2"]
     assert main([*call, "--per-class", "3", "--out", "a.npz"]) == 0

@@ -75,7 +75,7 @@ def evaluate(
         >>> row.n, row.floor < row.value
         (200, True)
     """
-    chosen = _chosen(metrics, with_features=classifier is not None or features is not None)
+    chosen = choose_metrics(metrics, with_features=classifier is not None or features is not None)
     sets = {"samples": samples, "real": real}
     if reference is not None:
         sets["reference"] = reference
@@ -117,7 +117,12 @@ def evaluate(
     )
 
 
-def _chosen(metrics: Sequence[str] | None, *, with_features: bool) -> dict[str, Metric]:
+def choose_metrics(metrics: Sequence[str] | None, *, with_features: bool) -> dict[str, Metric]:
+    """The metrics of these names; if None, a choice for features or for points.
+
+    Raises:
+        ValueError: an unknown name. TypeError: a string in place of names.
+    """
     from pathline.metrics import METRICS  # the package's own dict; at the top of the file this would be a cycle
 
     if isinstance(metrics, str):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pathline.metrics import Classifier, Inception, Report, evaluate, load_classifier, train_classifier
+from pathline.metrics.evaluation import choose_metrics
 from pathline.train.names import CLASSIFIER
 from pathline.train.nll import NAME as NLL
 from pathline.train.nll import nll
@@ -44,7 +45,7 @@ def assess(
     ``inception``, a file of weights, makes the features of images those of the standard FID (`pathline.metrics.Inception`).
 
     Raises:
-        ValueError: nothing was held out, or Inception is asked to look at data that are not images on whole levels.
+        ValueError: nothing was held out, an unknown metric, or Inception is asked to look at data that are not images on whole levels.
     """
     data = run.data
     if data.held_out is None:
@@ -52,6 +53,8 @@ def assess(
     n = (500 if run.about["image"] else 2000) if n is None else n
     features = None if inception is None else _inception(run, inception)
     labels = run.labels(n, sampling.get("y"))
+    named = None if metrics is None else [name for name in metrics if name != NLL]
+    choose_metrics(named, with_features=True)  # an unknown one is told before the samples are drawn
     begin = time.perf_counter()
     samples = run.sample(n, seed=seed, progress=progress, **sampling)
     seconds = time.perf_counter() - begin
@@ -66,7 +69,7 @@ def assess(
         real_labels=data.held_out.y if asked is not None else None,
         classifier=judge,
         features=features,
-        metrics=None if metrics is None else [name for name in metrics if name != NLL],
+        metrics=named,
         generator=torch.Generator().manual_seed(seed),
     )
     if likelihood:
