@@ -130,6 +130,43 @@ def test_guidance(name: str) -> None:
     laws.check_guidance(make, **options)
 
 
+@pytest.mark.parametrize("name", [name for name in GUIDES if name not in ("autoguidance", "classifier")])
+def test_guidance_on_any_device(name: str) -> None:
+    """The others bring networks of their own, which are where the user put them."""
+    net = pl.nets.MLP(2, 16, 1, num_classes=8).to("meta")
+    field = pl.Field(net, pl.AffinePath(pl.Linear()), pl.VELOCITY)
+    guided = GUIDES[name][0](2.0)
+    laws.check_device(lambda x: pl.sample(field, x, solver="abm2", steps=3, guidance=guided, y=torch.arange(6)))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_training_on_any_device(schedule: str) -> None:
+    net = pl.nets.MLP(2, 16, 1, num_classes=8).to("meta")
+    for prediction in pl.PREDICTIONS.values():
+        objective = pl.Matching(pl.AffinePath(SCHEDULES[schedule]), prediction)
+        generator = torch.Generator().manual_seed(0)
+        laws.check_device(
+            lambda x, o=objective, g=generator: o(net, x, y=torch.arange(6, device=x.device), generator=g)
+        )
+
+
+def test_a_generator_of_the_cpu_serves_every_device() -> None:
+    """Numbers are drawn where the generator lives, so that they are the same everywhere: its state moves on."""
+    path, far = pl.AffinePath(pl.Linear()), torch.empty(6, 2, device="meta")
+    net = pl.nets.MLP(2, 16, 1).to("meta")
+    field = pl.Field(net, path, pl.VELOCITY)
+    draws = {
+        "source": lambda g: pl.sample(field, (6, 2), steps=2, generator=g),
+        "solver": lambda g: pl.sample(field, far, solver="euler_maruyama", steps=2, generator=g),
+        "objective": lambda g: pl.Matching(path, pl.VELOCITY)(net, far, generator=g),
+    }
+    for name, draw in draws.items():
+        generator = torch.Generator().manual_seed(0)
+        before = generator.get_state()
+        assert draw(generator).device.type == "meta", name
+        assert not torch.equal(before, generator.get_state()), name
+
+
 SPACES = ("data", "noise", "velocity", "score", "v", "edm_f")
 
 
@@ -205,6 +242,19 @@ class LoudNoise(pl.solvers.EulerMaruyama):
 def test_a_wrong_diffusion_is_caught() -> None:
     with pytest.raises(LawBroken, match="variance"):
         laws.solver.check_moments(LoudNoise(eta=lambda t: 1.0 - t))
+
+
+class AtHome(RungeKutta):
+    """Its steps are a tensor that was made on the CPU."""
+
+    def step(self, field, x, t, s, state):
+        drift, state = super().step(field, x, t, s, state)
+        return drift + torch.zeros(x.shape), state
+
+
+def test_a_solver_that_knows_one_device_is_caught() -> None:
+    with pytest.raises(LawBroken, match="any device"):
+        laws.solver.check_states_anywhere(AtHome(pl.solvers.runge_kutta.EULER, 1))
 
 
 def test_a_coupling_with_replacement_is_caught() -> None:

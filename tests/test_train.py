@@ -769,6 +769,8 @@ def test_changed_data_are_noticed(tmp_path):
 
 def test_a_run_is_measured_against_its_held_out_part(tmp_path):
     run = fit(tiny(tmp_path, steps=4, held_out=0.3))
+    with pytest.raises(TypeError, match=r"write \['fd'\]"):
+        assess(run, n=40, metrics="fd")
     found = assess(run, n=40, metrics=["sliced_w2"], steps=2)
     assert found.report["sliced W2"].n == 30
     assert found.samples.shape == (40, 2)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 import pathline as pl
+from pathline.solvers.fitting import normal_equations
 from pathline.solvers.frontier import REST, doubled, endpoint, reference, rms
 from pathline.solvers.nonstationary import NonStationary, clock_of, load_solver
-from pathline.solvers.unknowns import adams_bashforth
+from pathline.solvers.unknowns import Problem, Shape, adams_bashforth, pack
 from pathline.testing import oracles
 from pathline.testing.laws import exact_net
 
@@ -49,6 +50,17 @@ def test_a_fitted_solver_serves_every_schedule() -> None:
         assert float(clock_of(schedule, torch.zeros(()).double())[0]) == 0.0
         ends.append(pl.sample(field, noise(16), solver=fitted))
     torch.testing.assert_close(ends[0], ends[1])
+
+
+@pytest.mark.parametrize("what", ["all", "times"])
+def test_derivatives_along_every_unknown_for_a_network_elsewhere(what: str) -> None:
+    """The unknowns live on the CPU, the states where the network is; a tensor without values gets as far as the way back."""
+    field = pl.Field(pl.nets.MLP(2, 16, 1).to("meta"), LINEAR, pl.VELOCITY)
+    x = torch.empty(8, 2, device="meta")
+    times = torch.tensor([0.1, 0.4, 0.7], dtype=torch.float64)
+    unknowns = pack(times, adams_bashforth(times, torch.zeros(()).double(), 2), 0.0)
+    with pytest.raises(NotImplementedError, match="copy out of meta"):
+        normal_equations(Problem(field, x, x, {}, 3, 4), unknowns, Shape(what, 2), torch.arange(4), torch.ones(8))
 
 
 @pytest.mark.parametrize("method", ["gauss_newton", "adam"])

@@ -1,6 +1,10 @@
-"""Random numbers of a batch, also where it is worked on in parts: by several processes, or piece by piece."""
+"""Random numbers of a batch, also where it is worked on in parts: by several processes, or piece by piece.
 
-from collections.abc import Callable
+They are drawn where the generator lives and moved to where they are needed: a generator of the CPU serves every device,
+with the same numbers.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -47,6 +51,11 @@ Randomness: TypeAlias = torch.Generator | Draws | None
 """Where random numbers come from; None is the generator of torch."""
 
 
+def home(generator: torch.Generator | None, otherwise: "torch.device | str" = "cpu") -> torch.device:
+    """The device of ``generator``; ``otherwise`` if there is none."""
+    return torch.device(otherwise) if generator is None else generator.device
+
+
 def rand(
     n: int,
     generator: Randomness = None,
@@ -55,23 +64,47 @@ def rand(
     dtype: "torch.dtype | None" = None,
 ) -> Tensor:
     """``n`` numbers from U(0, 1), one a row of the batch."""
+    device = torch.get_default_device() if device is None else device
     if isinstance(generator, Draws):
         own = generator.generator
-        return generator.take(n, lambda total: torch.rand(total, generator=own, device=device, dtype=dtype))
-    return torch.rand(n, generator=generator, device=device, dtype=dtype)
+        return generator.take(n, lambda total: torch.rand(total, generator=own, device=own.device, dtype=dtype)).to(
+            device
+        )
+    at = home(generator, device)
+    return torch.rand(n, generator=generator, device=at, dtype=dtype).to(device)
 
 
 def rand_like(x: Tensor, generator: Randomness = None) -> Tensor:
     """Numbers from U(0, 1) in the shape of ``x`` (B, ...)."""
     if isinstance(generator, Draws):
         own = generator.generator
-        return generator.take(len(x), lambda total: x.new_empty(total, *x.shape[1:]).uniform_(generator=own))
-    return torch.empty_like(x).uniform_(generator=generator)
+        return generator.take(len(x), lambda total: _rows(total, x, own).uniform_(generator=own)).to(x.device)
+    return torch.empty_like(x, device=home(generator, x.device)).uniform_(generator=generator).to(x.device)
 
 
 def normal_like(x: Tensor, generator: Randomness = None) -> Tensor:
     """Standard normal numbers in the shape of ``x`` (B, ...)."""
     if isinstance(generator, Draws):
         own = generator.generator
-        return generator.take(len(x), lambda total: x.new_empty(total, *x.shape[1:]).normal_(generator=own))
-    return torch.empty_like(x).normal_(generator=generator)
+        return generator.take(len(x), lambda total: _rows(total, x, own).normal_(generator=own)).to(x.device)
+    return torch.empty_like(x, device=home(generator, x.device)).normal_(generator=generator).to(x.device)
+
+
+def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
+    """Standard normal numbers of ``like``'s dtype, on its device."""
+    at = home(generator, like.device)
+    return torch.randn(*shape, generator=generator, device=at, dtype=like.dtype).to(like.device)
+
+
+def integers(high: int, n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """``n`` of 0 … high − 1, int64."""
+    return torch.randint(high, (n,), generator=generator, device=home(generator, device)).to(device)
+
+
+def permutation(n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """A random order of 0 … n − 1."""
+    return torch.randperm(n, generator=generator, device=home(generator, device)).to(device)
+
+
+def _rows(total: int, x: Tensor, generator: torch.Generator) -> Tensor:
+    return x.new_empty(total, *x.shape[1:], device=generator.device)

@@ -37,6 +37,8 @@ class Arguments:
     """Weight of classifier-free guidance, or a method such as "apg(2.0)"; the run's own if not given."""
     seed: int = 0
     """Seed of the noises."""
+    cpu: bool = False
+    """Stay on the CPU although there is a GPU."""
 
 
 def main(words: "list[str]") -> None:
@@ -45,10 +47,11 @@ def main(words: "list[str]") -> None:
     from pathline._errors import lookup
     from pathline.solvers import SOLVERS
     from pathline.train import Run
+    from pathline.train.processes import Processes
 
     for name in arguments.solvers:
         lookup("solver", name, SOLVERS)
-    run = Run.open(arguments.run)
+    run = Run.open(arguments.run, device=Processes.alone(cpu=arguments.cpu).device)
     found = measure(run, arguments)
     print(table(found))
     (run.path / "compare.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -60,7 +63,7 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
     from pathline.guidance import guide
     from pathline.solvers import Noise, load_solver
     from pathline.solvers.frontier import endpoint, ranking, reference, rms
-    from pathline.solvers.integrate import bar
+    from pathline.solvers.integrate import as_cond, bar
     from pathline.solvers.sampling import draw_source, evaluating
     from pathline.train.names import SOLVER_FILES
 
@@ -68,19 +71,19 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
     weight = run.arguments(guidance=arguments.guidance)["guidance"]
     field = guide(field, weight)
     labels = run.labels(n)
-    cond = {} if labels is None else {"y": labels}
+    cond = as_cond({} if labels is None else {"y": labels}, n, run.device)
     distances = distances_of(run, n)
     rows: list[dict[str, Any]] = []
     with evaluating(field), torch.inference_mode():
         if run.origin is None:
             x_0 = draw_source(field, (n, *run.shape), Noise(seeds=list(range(arguments.seed, arguments.seed + n))))
         else:
-            x_0 = run.origin.points(arguments.seed, n)
+            x_0 = run.origin.points(arguments.seed, n).to(run.device)
         target, moved = reference(field, x_0, cond, tolerance=1e-3)
 
         def add(budget: int, solver: str, grid: str, ends: Tensor) -> None:
             named = {"evaluations": budget, "solver": solver, "grid": grid}
-            rows.append({**named, "error": rms(ends - target), **distances(run.decode(ends))})
+            rows.append({**named, "error": rms(ends - target), **distances(run.decode(ends.cpu()))})
 
         for budget in bar(arguments.budgets, True, "budgets"):
             seen: set[str] = set()
@@ -91,7 +94,7 @@ def measure(run: Any, arguments: Arguments) -> dict[str, Any]:
         for path in sorted((run.path / SOLVER_FILES).glob("*.json")):
             tuned = load_solver(path)
             add(len(tuned.clock), path.stem, "its own", endpoint(field, x_0, tuned, tuned.own_grid(field.path), cond))
-        converged = {"uncertainty": moved, **distances(run.decode(target))}
+        converged = {"uncertainty": moved, **distances(run.decode(target.cpu()))}
     return {"rows": rows, "converged": converged, "samples": n, "guidance": str(weight)}
 
 

@@ -48,6 +48,8 @@ class Arguments:
     """Replace a solver of that name."""
     list: bool = False
     """Only list the solvers of the run."""
+    cpu: bool = False
+    """Stay on the CPU although there is a GPU."""
 
 
 def main(words: "list[str]") -> None:
@@ -56,8 +58,9 @@ def main(words: "list[str]") -> None:
     from pathline.solvers import tune
     from pathline.train import Run
     from pathline.train.names import SOLVER_FILES
+    from pathline.train.processes import Processes
 
-    run = Run.open(arguments.run)
+    run = Run.open(arguments.run, device=Processes.alone(cpu=arguments.cpu).device)
     folder = run.path / SOLVER_FILES
     if arguments.list:
         print(listing(folder))

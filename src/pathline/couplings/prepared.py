@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pathline._draws import integers, permutation
 from pathline.couplings.base import Pairs, PairSource, flat_pair
 from pathline.couplings.exact_ot import optimal
 from pathline.couplings.semidiscrete import draw_source, groups
@@ -28,7 +29,7 @@ class PreparedPairs(PairSource):
 
     def draw(self, n: int, *, generator: torch.Generator | None = None) -> Pairs:
         """``n`` of the pairs, uniformly."""
-        chosen = torch.randint(len(self.rows), (n,), generator=generator, device=self.rows.device)
+        chosen = integers(len(self.rows), n, generator, self.rows.device)
         return Pairs(self.x_0[chosen], self.rows[chosen])
 
     def to(self, device: "torch.device | str") -> "PreparedPairs":
@@ -92,19 +93,17 @@ class Prepared:
         return PreparedPairs(x_0=torch.cat(noise), rows=torch.cat(blocks), told=fingerprint(data, y, source))
 
     def _blocks(self, data: Tensor, y: Tensor | None, generator: torch.Generator | None) -> Iterator[Tensor]:
-        device = "cpu" if generator is None else generator.device
         classes = [members for _, members, _ in groups(data, y)]
         for _ in range(self.rounds):
             for members in classes:
-                order = torch.randperm(len(members), generator=generator, device=device).to(data.device)
+                order = permutation(len(members), generator, data.device)
                 yield from members[order].tensor_split(-(-len(members) // self.block))
 
 
 def _block_source(n: int, data: Tensor, source: Tensor | None, generator: torch.Generator | None) -> Tensor:
     if source is None or n > len(source):
         return draw_source(n, data, source, generator)
-    device = "cpu" if generator is None else generator.device
-    return source[torch.randperm(len(source), generator=generator, device=device)[:n].to(source.device)]
+    return source[permutation(len(source), generator, source.device)[:n]]
 
 
 def prepared(*, block: int = 2048, rounds: int = 4) -> Prepared:

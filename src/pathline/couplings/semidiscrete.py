@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pathline._draws import integers, normal
 from pathline._shapes import check_state
 from pathline.couplings.base import Pairs, PairSource
 from pathline.couplings.storing import check_same_data, fingerprint, read, write
@@ -86,7 +87,7 @@ class SemiDiscretePairs(PairSource):
         x_0 = draw_source(n, self.data, self.source, generator)
         if self.y is None:
             return Pairs(x_0, self.assign(x_0))
-        drawn = torch.randint(len(self.y), (n,), generator=generator, device=self.y.device)
+        drawn = integers(len(self.y), n, generator, self.y.device)
         return Pairs(x_0, self.assign(x_0, self.y[drawn]))
 
     def measure(self, draws: int, *, generator: torch.Generator | None = None) -> Violation:
@@ -142,8 +143,8 @@ def nearest(x_0: Tensor, points: Tensor, heights: Tensor) -> Tensor:
 def draw_source(n: int, data: Tensor, source: Tensor | None, generator: torch.Generator | None) -> Tensor:
     """``n`` source points like ``data``: Gaussian noise, or rows of ``source`` drawn uniformly."""
     if source is None:
-        return torch.empty(n, *data.shape[1:], dtype=data.dtype, device=data.device).normal_(generator=generator)
-    return source[torch.randint(len(source), (n,), generator=generator, device=source.device)]
+        return normal((n, *data.shape[1:]), generator, data)
+    return source[integers(len(source), n, generator, source.device)]
 
 
 def groups(data: Tensor, y: Tensor | None) -> Iterator[Group]:

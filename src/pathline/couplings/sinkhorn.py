@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pathline._draws import rand
 from pathline.couplings.base import flat_pair
 from pathline.couplings.conditional_ot import squared_distances
 
@@ -80,7 +81,7 @@ class Sinkhorn:
     ) -> Tensor:
         weights = self.plan(x_0, x_1).plan.T.double()
         levels = weights.cumsum(1)
-        u = torch.rand(len(weights), 1, generator=generator, dtype=torch.float64, device=levels.device)
+        u = rand(len(weights), generator, device=levels.device, dtype=torch.float64)[:, None]
         return torch.searchsorted(levels, u * levels[:, -1:]).flatten().clamp_max_(len(weights) - 1)
 
     def plan(self, x_0: Tensor, x_1: Tensor) -> EntropicPlan:

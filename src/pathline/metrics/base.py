@@ -122,15 +122,3 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     machine precision times their squared norm."""
     squares = x.square().sum(1, keepdim=True) + y.square().sum(1)
     return torch.addmm(squares, x, y.T, alpha=-2.0).clamp_min_(0.0)
-
-
-def normal(shape: tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
-    """Standard normal numbers of ``like``'s dtype and device, drawn where the generator lives."""
-    device = generator.device if generator is not None else torch.device("cpu")
-    return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
-
-
-def permutation(n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """A random order of 0..n−1 on ``device``, drawn where the generator lives."""
-    source = generator.device if generator is not None else torch.device("cpu")
-    return torch.randperm(n, generator=generator, device=source).to(device)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pathline.metrics.base import as_pair, permutation
+from pathline._draws import permutation
+from pathline.metrics.base import as_pair
 from pathline.metrics.rbf_mmd import unbiased_mmd2
 
 

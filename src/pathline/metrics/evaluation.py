@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from pathline._draws import home, permutation
 from pathline._errors import lookup
 from pathline.metrics.agreement import ClassAgreement, class_agreement
-from pathline.metrics.base import FeatureExtractor, Metric, check_samples, permutation
+from pathline.metrics.base import FeatureExtractor, Metric, check_samples
 from pathline.metrics.classifier import Classifier
 from pathline.metrics.copying import PASSING_RATIO, Memorization, memorization
 from pathline.metrics.report import Report, Row
@@ -145,7 +146,7 @@ def _measure(
     n = min(sizes if limit is None else [*sizes, limit])
     values, floors = [], []
     for samples, fresh, real in _draws(sets, n, splits, generator):
-        seed = int(torch.randint(2**31, (), generator=generator, device=_home(generator)))
+        seed = int(torch.randint(2**31, (), generator=generator, device=home(generator)))
         values.append(metric(samples, real, _seeded(seed)))
         floors.append(metric(fresh, real, _seeded(seed)))
     rows = []
@@ -246,10 +247,6 @@ def _protocol(samples: int, real: int, reference: int | None, splits: int) -> st
         f"{samples} samples, {real} real points cut into random halves A and B: samples against A, floor B "
         f"against A; {times}."
     )
-
-
-def _home(generator: torch.Generator | None) -> torch.device:
-    return generator.device if generator is not None else torch.device("cpu")
 
 
 def _seeded(seed: int) -> torch.Generator:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from pathline.metrics.base import BLOCK_ENTRIES, as_pair, normal
+from pathline._draws import normal
+from pathline.metrics.base import BLOCK_ENTRIES, as_pair
 
 
 def line_distance(x: Tensor, y: Tensor, *, order: int) -> Tensor:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, silu
 
-from pathline.metrics.base import as_pair, normal, permutation
+from pathline._draws import normal, permutation
+from pathline.metrics.base import as_pair
 
 
 def c2st(

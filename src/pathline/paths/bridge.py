@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from pathline._draws import normal_like
 from pathline._shapes import expand_time
 from pathline._typing import Scalar
 from pathline.paths.base import Estimate, Path
@@ -161,7 +162,7 @@ class BridgePath(Path):
         return combine_three((c.alpha, c.sigma, c.gamma), x_1, x_0, z)
 
     def sample(self, x_0: Tensor, x_1: Tensor, t: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        return self.at(x_0, x_1, torch.empty_like(x_1).normal_(generator=generator), t)
+        return self.at(x_0, x_1, normal_like(x_1, generator), t)
 
     def target(self, prediction: Prediction, x_0: Tensor, x_1: Tensor, z: Tensor, t: Tensor) -> Tensor:
         """What a perfect network returns at x_t: shape of x_1, with an axis of heads where there are several."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pathline._draws import normal
 from pathline._typing import Cond
 from pathline.field import BaseField
 from pathline.paths.base import Estimate
@@ -82,7 +83,7 @@ class Noise:
     def normal(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """(W_s - W_t)/sqrt|s - t|, shape of x."""
         if self.streams is None:
-            return torch.randn(x.shape, generator=self.generator, device=x.device, dtype=x.dtype)
+            return normal(x.shape, self.generator, x)
         draws = [torch.randn(x.shape[1:], generator=stream, dtype=x.dtype) for stream in self.streams]
         return torch.stack(draws).to(x.device)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pathline._draws import home
 from pathline.solvers.base import Noise
 
 _GOLDEN, _FIRST, _SECOND = (value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
@@ -54,8 +55,7 @@ class BrownianTree(Noise):
         self.start, self.end = float(start), float(end)
         self.generator, self.streams = generator, None
         self.seeds = None if seeds is None else torch.tensor([int(seed) for seed in seeds])
-        device = "cpu" if generator is None else generator.device
-        self._root = torch.randint(2**62, (), generator=generator, device=device).cpu()
+        self._root = torch.randint(2**62, (), generator=generator, device=home(generator)).cpu()
         self._last: tuple[float, Tensor] | None = None
 
     def normal(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def gauss_newton(
         damping, scale, gains = 1e-2, math.inf, []
         for _ in bar(range(count), progress, "tune"):
             scale = min(scale, scale_of(squares)) if robust else math.inf
-            gram, slope = _normal_equations(problem, unknowns, shape, free, cauchy_weights(squares, scale))
+            gram, slope = normal_equations(problem, unknowns, shape, free, cauchy_weights(squares, scale))
             step = _descend(problem, unknowns, shape, free, gram, slope, squares, scale, damping)
             if step is None:
                 break
@@ -130,14 +130,15 @@ def _descend(
     return None
 
 
-def _normal_equations(
+def normal_equations(
     problem: Problem, unknowns: Tensor, shape: Shape, free: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(J'WJ, J'W residual) summed over the particles, which count by ``weights``; by forward-mode differentiation along each
     free unknown."""
-    gram = unknowns.new_zeros(len(free), len(free))
-    slope = unknowns.new_zeros(len(free))
-    directions = torch.eye(len(unknowns), dtype=unknowns.dtype)[free]
+    there = unknowns.to(problem.x_0.device)  # a batch of directions is no scalar, which alone may be on another device
+    gram = there.new_zeros(len(free), len(free))
+    slope = there.new_zeros(len(free))
+    directions = torch.eye(len(unknowns)).to(there)[free]
     for (bound, x_0, target), counts in zip(problem.parts(), weights.split(problem.chunk), strict=True):
         roots = counts.sqrt().to(x_0).reshape(-1, *(1,) * (x_0.ndim - 1))
 
@@ -147,15 +148,15 @@ def _normal_equations(
             return (roots * (solve_with(theta, shape, problem, bound, x_0, False) - target)).flatten()
 
         def column(v: Tensor, residual: Callable[[Tensor], Tensor] = residual) -> Tensor:
-            return torch.func.jvp(residual, (unknowns,), (v,))[1]  # pyright: ignore[reportReturnType]
+            return torch.func.jvp(residual, (there,), (v,))[1]  # pyright: ignore[reportReturnType]
 
         with torch.nn.attention.sdpa_kernel(
             torch.nn.attention.SDPBackend.MATH
         ):  # the fused kernels know no forward mode
             jacobian = torch.vmap(column, out_dims=1, chunk_size=8)(directions).to(gram)
         gram += jacobian.T @ jacobian
-        slope += jacobian.T @ residual(unknowns).to(gram)
-    return gram, slope
+        slope += jacobian.T @ residual(there).to(gram)
+    return gram.to(unknowns.device), slope.to(unknowns.device)
 
 
 def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> list[Tensor]:
@@ -206,7 +207,7 @@ def suitable(problem: Problem, what: str) -> str:
     middle = torch.tensor([0.5 * (1.0 + first)], dtype=torch.float64)
     unknowns = pack(middle, [torch.ones_like(middle)], first)
     try:
-        _normal_equations(probe, unknowns, Shape(what, 1), torch.arange(1), torch.ones_like(middle))
+        normal_equations(probe, unknowns, Shape(what, 1), torch.arange(1), torch.ones_like(middle))
     except (NotImplementedError, RuntimeError):
         return "adam"
     return "gauss_newton"

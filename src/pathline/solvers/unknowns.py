@@ -77,7 +77,7 @@ def pack(t: Tensor, rows: list[Tensor], first: float) -> Tensor:
 
 def adams_bashforth(r: Tensor, begin: Tensor, order: int) -> list[Tensor]:
     """Rows of b that integrate the polynomial through the last ``order`` displacements from ``begin`` to each next time."""
-    nodes, weights = _gauss()
+    nodes, weights = (each.to(r.device) for each in _gauss())
     ends = torch.cat([r[1:], r.new_ones(1)])
     rows: list[Tensor] = []
     before = r.new_zeros(0)

@@ -46,6 +46,7 @@ def assess(
 
     Raises:
         ValueError: nothing was held out, an unknown metric, or Inception is asked to look at data that are not images on whole levels.
+        TypeError: ``metrics`` is one string.
     """
     data = run.data
     if data.held_out is None:
@@ -53,8 +54,8 @@ def assess(
     n = (500 if run.about["image"] else 2000) if n is None else n
     features = None if inception is None else _inception(run, inception)
     labels = run.labels(n, sampling.get("y"))
-    named = None if metrics is None else [name for name in metrics if name != NLL]
-    choose_metrics(named, with_features=True)  # an unknown one is told before the samples are drawn
+    named = metrics if metrics is None or isinstance(metrics, str) else [name for name in metrics if name != NLL]
+    choose_metrics(named, with_features=True)  # a wrong one is told before the samples are drawn
     begin = time.perf_counter()
     samples = run.sample(n, seed=seed, progress=progress, **sampling)
     seconds = time.perf_counter() - begin
@@ -81,7 +82,7 @@ def _inception(run: Run, weights: "str | Path") -> Inception:
     train = run.data.train
     if not train.image or train.levels is None:
         raise ValueError(f"inception looks at images on whole grey levels, and {train.name} is not of that kind")
-    device = next(run.net.parameters()).device
+    device = run.device
     return Inception(weights, levels=train.levels, device=device)
 
 

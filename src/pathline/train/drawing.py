@@ -32,7 +32,7 @@ def draw_in_shards(
         LockedError: another call draws into the folder.
         OSError: the folder cannot be written.
     """
-    processes = Processes(next(run.net.parameters()).device) if processes is None else processes
+    processes = Processes(run.device) if processes is None else processes
     folder, labels = Path(folder), run.labels(n, y)
     arguments = run.arguments(**sampling)
     recipe = {

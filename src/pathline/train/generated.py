@@ -99,7 +99,7 @@ def _claimed(folder: Path, recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _solve(run: Run, k: int, first: int, last: int, seed: int, arguments: dict[str, Any]) -> dict[str, Tensor]:
-    device = next(run.net.parameters()).device
+    device = run.device
     if run.origin is None:
         generator = torch.Generator().manual_seed(derive_seed(seed, "generate", k))
         x_0 = torch.randn(last - first, *run.shape, generator=generator)

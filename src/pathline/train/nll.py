@@ -61,7 +61,7 @@ def _values(run: Run, x: Tensor, y: "Tensor | None", way: "str | None", seed: in
     """-log p of each row of ``x``, (n,): bits per dimension of levels, else nats."""
     done: list[Tensor] = []
     standardizer, levels = run.standardizer, run.about["levels"]
-    device = next(run.net.parameters()).device
+    device = run.device
     for rows in torch.arange(len(x)).split(BATCH):
         options: dict[str, Any] = {"solver": dopri5(rtol=tolerance, atol=tolerance)}
         if run.class_names and y is not None:

@@ -125,6 +125,11 @@ class Run:
         return Field(self.net, self.objective.path, self.objective.prediction)
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.net.parameters()).device
+
+    @property
     def has_density(self) -> bool:
         """Whether log p of data can be computed: a known objective that starts from Gaussian noise."""
         distilled = isinstance(self.settings, TrainConfig) and self.settings.times.startswith("at(")
@@ -252,7 +257,7 @@ class Run:
         done = []
         for rows in torch.arange(len(x)).split(batch_size):
             cond: dict[str, Any] = {} if labels is None else {"y": labels[rows]}
-            z = self.standardizer.transform(x[rows].float()).to(next(self.net.parameters()).device)
+            z = self.standardizer.transform(x[rows].float()).to(self.device)
             done.append(encode(self.field, z, solver=solver, **options, **cond).cpu())
         z_0 = torch.cat(done)
         return z_0 if self.begin_standardizer is None else self.begin_standardizer.inverse(z_0)
@@ -318,10 +323,9 @@ class Run:
             begin = self.origin.points(seed + start, stop - start)
         drawn = not isinstance(begin, Tensor)
         seeds = range(seed + start, seed + stop) if drawn or as_solver(arguments["solver"]).stochastic else None
-        device = next(self.net.parameters()).device
         if not drawn:
-            begin = begin.to(device)
-        with mixed(self.precision, device):
+            begin = begin.to(self.device)
+        with mixed(self.precision, self.device):
             return solve(self.field, begin, seeds=seeds, record=record, **arguments, **cond)
 
 

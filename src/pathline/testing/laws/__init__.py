@@ -6,6 +6,7 @@ Each ``check_*`` returns nothing if the part obeys, and raises `LawBroken` with 
 from pathline.testing.laws.base import LawBroken
 from pathline.testing.laws.bridge import check_bridge
 from pathline.testing.laws.control import check_operator, check_posterior, check_posterior_step
+from pathline.testing.laws.device import check_device
 from pathline.testing.laws.kernel import (
     check_field,
     check_net,
@@ -26,7 +27,7 @@ from pathline.testing.laws.solver import check_order, check_solver, measured_ord
 from pathline.testing.laws.whole_set import check_dataset_coupling
 
 __all__ = [
-    "LawBroken", "check_bridge", "check_conditional_coupling", "check_coupling", "check_dataset_coupling", "check_field", "check_guidance",
-    "check_net", "check_objective", "check_operator", "check_order", "check_path", "check_posterior",
+    "LawBroken", "check_bridge", "check_conditional_coupling", "check_coupling", "check_dataset_coupling", "check_device", "check_field",
+    "check_guidance", "check_net", "check_objective", "check_operator", "check_order", "check_path", "check_posterior",
     "check_posterior_step", "check_prediction", "check_schedule", "check_solver", "check_times", "exact_net", "gradient_z_score", "measured_order",
 ]  # fmt: skip

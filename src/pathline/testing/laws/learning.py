@@ -13,6 +13,7 @@ from pathline.objectives import Matching
 from pathline.solvers.base import Bound
 from pathline.testing import oracles
 from pathline.testing.laws.base import close, gap, generator, linear_path, require
+from pathline.testing.laws.device import check_device
 from pathline.testing.laws.kernel import without_input_change
 
 
@@ -154,7 +155,9 @@ def gradient_z_score(objective: Matching, shift: float = 0.0, n: int = 40_000) -
 
 
 def check_objective(objective: Matching) -> None:
-    """The gradient of the loss vanishes at the exact field, and does not beside it (T13)."""
+    """The gradient of the loss vanishes at the exact field, and does not beside it (T13); batches may live on any device."""
+    net = torch.nn.Linear(2, 2, device="meta")
+    check_device(lambda x: objective(lambda x_t, t: net(x_t), x, generator=generator(7)), (6, 2))
     score = gradient_z_score(objective)
     what = f"{objective.prediction} with loss in {objective.space}"
     require(score < 4.5, f"The gradient is zero at the exact field ({what})", f"{score:.1f} standard errors from zero")

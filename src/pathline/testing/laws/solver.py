@@ -13,15 +13,18 @@ from pathline.schedules import Linear, Trig
 from pathline.solvers import Bound, Noise, Solver, integrate
 from pathline.testing import oracles
 from pathline.testing.laws.base import close, gap, generator, linear_path, require, states
+from pathline.testing.laws.device import check_device
 
 
 def check_solver(solver: Solver, *, adaptive: bool = False) -> None:
-    """Every law that applies to the solver: `unit_field`, `point_mass`, `by_hand`, `cost`, `order`, `reversal`, `shapes`.
+    """Every law that applies to the solver: `unit_field`, `point_mass`, `by_hand`, `cost`, `order`, `reversal`, `shapes`, `device`.
 
-    Stochastic solvers are held against moments in place of states; ``adaptive`` ones choose their steps, so cost and
-    order do not apply.
+    Stochastic solvers are held against moments in place of states; ``adaptive`` ones choose their steps by the errors that they
+    read, so cost, order and `check_device` do not apply.
     """
     check_shapes(solver)
+    if not adaptive:
+        check_states_anywhere(solver)
     if solver.stochastic:
         check_moments(solver)
         if not adaptive:
@@ -38,6 +41,15 @@ def check_solver(solver: Solver, *, adaptive: bool = False) -> None:
 
 def _grids() -> list[Tensor]:
     return [torch.linspace(0, 1, 6), torch.tensor([0.0, 0.1, 0.15, 0.7, 1.0]), torch.tensor([1.0, 0.6, 0.0])]
+
+
+def check_states_anywhere(solver: Solver) -> None:
+    """States on another device than the times, from a network of velocities and one of data (`check_device`)."""
+    net = torch.nn.Linear(2, 2, device="meta")
+    for prediction in (VELOCITY, DATA):
+        field = Field(lambda x, t: net(x), linear_path(), prediction)
+        for noise in (Noise(generator(11)), Noise(seeds=list(range(6)))) if solver.stochastic else (Noise(),):
+            check_device(lambda x, f=field, n=noise: integrate(f, x, solver, _grids()[0].double(), noise=n))
 
 
 def check_unit_field(solver: Solver) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pathline._draws import normal
 from pathline._shapes import check_state, check_time
 from pathline.field import BaseField
 from pathline.paths.affine import AffineEstimate, AffinePath
@@ -77,7 +78,7 @@ class Oracle(BaseField):
     ) -> Tensor:
         """n exact draws from p_t, shape (n, *shape)."""
         x_1 = self.sample_data(n, generator, **cond)
-        x_0 = torch.randn(x_1.shape, generator=generator, dtype=x_1.dtype, device=x_1.device)
+        x_0 = normal(x_1.shape, generator, x_1)
         return self.path.sample(x_0, x_1, check_time(t, x_1))
 
     def class_prior(self) -> tuple[Tensor, Tensor]:

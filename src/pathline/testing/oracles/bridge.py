@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pathline._draws import normal
 from pathline._shapes import check_time
 from pathline.field import BaseField
 from pathline.paths.base import Estimate
@@ -93,7 +94,7 @@ class JointGaussians(BaseField):
         chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         size = self.shape[0]
         values, axes = torch.linalg.eigh(self.covs)
-        noise = torch.randn(n, 2 * size, generator=generator, dtype=self.covs.dtype)
+        noise = normal((n, 2 * size), generator, self.covs)
         both = torch.einsum("nij,nj->ni", axes[chosen], values.clamp(min=0.0).sqrt()[chosen] * noise)
         return self.means_0[chosen] + both[:, size:], self.means_1[chosen] + both[:, :size]
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from pathline._draws import integers, normal
 from pathline._shapes import check_time, working_dtype
 from pathline.paths.affine import AffinePath
 from pathline.predictions import DATA, VELOCITY
@@ -125,11 +126,11 @@ class Empirical(Oracle):
         chosen = torch.empty(n, dtype=torch.long, device=store.points.device)
         for rows, part in self._groups(chosen, y):
             count = n if rows is None else len(rows)
-            drawn = torch.randint(part.start, part.stop, (count,), generator=generator, device=chosen.device)
+            drawn = part.start + integers(part.stop - part.start, count, generator, chosen.device)
             chosen[slice(None) if rows is None else rows] = drawn
         x = store.points[chosen] + store.centre
         if self.std > 0.0:
-            x = x + self.std * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+            x = x + self.std * normal(x.shape, generator, x)
         return x.reshape(n, *self.shape)
 
     def _working(self, x: Tensor) -> torch.dtype:

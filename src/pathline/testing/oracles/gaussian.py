@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pathline._draws import normal
 from pathline._shapes import check_time
 from pathline.paths.affine import AffinePath
 from pathline.predictions import DATA, VELOCITY, Prediction
@@ -63,7 +64,7 @@ class Gaussian(Oracle):
         return (self.variances.to(flat) * sigma**2 / variance).sum(-1).expand(len(x)).to(x.dtype)
 
     def sample_data(self, n: int, generator: torch.Generator | None = None, **cond: Any) -> Tensor:
-        z = torch.randn(n, len(self.mean), generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+        z = normal((n, len(self.mean)), generator, self.mean)
         return (self.mean + (z * self.variances.sqrt()) @ self.axes.T).reshape(n, *self.shape)
 
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from pathline._draws import home, normal
 from pathline._shapes import check_time
 from pathline.paths.affine import AffinePath
 from pathline.testing.oracles.base import LOG_2PI, ExactEstimate, Oracle, check_labels, check_y
@@ -64,8 +65,9 @@ class Mixture(Oracle):
     ) -> Tensor:
         like = self.means.new_empty(n, self.means.shape[1])
         weights = self._log_weights(like, y).exp().expand(n, -1)
-        chosen = torch.multinomial(weights, 1, generator=generator)[:, 0]
-        z = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+        weights = weights.to(home(generator, like.device))
+        chosen = torch.multinomial(weights, 1, generator=generator)[:, 0].to(like.device)
+        z = normal(like.shape, generator, like)
         return self._draw(chosen, z).reshape(n, *self.shape)
 
     def _joint(self, x: Tensor, t: Tensor, y: "Tensor | int | None") -> Tensor:

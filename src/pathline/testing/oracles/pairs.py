@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from pathline._draws import integers, normal
 from pathline._shapes import check_time
 from pathline.paths.affine import AffineEstimate, AffinePath
 from pathline.predictions import DATA, NOISE, SCORE, VELOCITY, Prediction, combine
@@ -130,13 +131,11 @@ class PairedPoints(Oracle):
         for rows, label in self._groups(like.new_empty(n), y):
             known = self._members(label)
             count = n if rows is None else len(rows)
-            drawn = torch.randint(len(known), (count,), generator=generator, device=like.device)
+            drawn = integers(len(known), count, generator, like.device)
             chosen[slice(None) if rows is None else rows] = known[drawn]
         ends = []
         for x, std in ((self.x_0, self.std_0), (self.x_1, self.std_1)):
-            ends.append(
-                x[chosen] + std * torch.randn(n, *self.shape, generator=generator, dtype=x.dtype, device=x.device)
-            )
+            ends.append(x[chosen] + std * normal((n, *self.shape), generator, x))
         return ends[0], ends[1]
 
     def sample(
