@@ -83,7 +83,7 @@ def digits() -> Subject:
     data = pl.data.load("digits").x.flatten(1).double()
     data = (data - data.mean()) / data.std()
     field = oracles.empirical(data, LINEAR, std=0.1)
-    return Subject(field, (64,), 2048, 1024, 768, 1024, 14, 12, {}, fitted_in=torch.float32, tolerance=1e-4)
+    return Subject(field, (64,), 2048, 1024, 1536, 2048, 14, 16, {}, fitted_in=torch.float32, tolerance=1e-4)
 
 
 def trained(path: str) -> Subject:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 import pathline as pl
+from pathline.solvers.course import follow
 from pathline.solvers.fitting import normal_equations
 from pathline.solvers.frontier import REST, doubled, endpoint, reference, rms
 from pathline.solvers.nonstationary import NonStationary, clock_of, load_solver
-from pathline.solvers.unknowns import Problem, Shape, adams_bashforth, pack
+from pathline.solvers.unknowns import Misses, Problem, Shape, adams_bashforth, pack
 from pathline.testing import oracles
 from pathline.testing.laws import exact_net
 
@@ -61,6 +62,54 @@ def test_derivatives_along_every_unknown_for_a_network_elsewhere(what: str) -> N
     unknowns = pack(times, adams_bashforth(times, torch.zeros(()).double(), 2), 0.0)
     with pytest.raises(NotImplementedError, match="copy out of meta"):
         normal_equations(Problem(field, x, x, {}, 3, 4), unknowns, Shape(what, 2), torch.arange(4), torch.ones(8))
+
+
+@pytest.mark.parametrize("schedule", [pl.Linear(), pl.EDM()])
+def test_the_course_is_the_exact_flow(schedule: pl.Schedule) -> None:
+    """Of a Gaussian the flow is known: each coordinate stays at its quantile (T4), so y = (alpha m + s(t) z)/(alpha + sigma)."""
+    mean, scale = torch.tensor([1.0, -2.0]).double(), torch.tensor([0.4, 1.7]).double()
+    path = pl.AffinePath(schedule)
+    field = oracles.gaussian(mean, torch.diag(scale**2), path)
+
+    def place(r: float, z: Tensor) -> Tensor:
+        return (r * mean + (r**2 * scale**2 + (1 - r) ** 2).sqrt() * z) if r < 1.0 else mean + scale * z
+
+    first, unit = float(clock_of(schedule, torch.zeros(()).double())[0]), noise(16)
+    z = (unit * (1 - first) - first * mean) / (first**2 * scale**2 + (1 - first) ** 2).sqrt()
+    course = follow(field, unit, place(1.0, z), {}, 7)
+    assert course is not None
+    assert bool(course.trusted.all())
+    for r in (first + 0.01, 0.3, 0.77, 0.95, 0.9979):
+        y, slope = course.at(torch.tensor(r, dtype=torch.float64))
+        torch.testing.assert_close(y, place(r, z), rtol=0.0, atol=1e-4)
+        change = (place(r + 1e-5, z) - place(r - 1e-5, z)) / 2e-5
+        torch.testing.assert_close(slope, change, rtol=0.0, atol=5e-3)
+
+
+def test_a_course_that_ends_elsewhere_is_not_trusted() -> None:
+    field = oracles.eight_gaussians(LINEAR)
+    truth, _ = reference(field, noise(32), {})
+    assert follow(field, noise(32), truth.flip(0), {}, 32) is None
+    truth[3] = -truth[3]
+    course = follow(field, noise(32), truth, {}, 32)
+    assert course is not None
+    assert course.trusted.tolist() == [float(i != 3) for i in range(32)]
+
+
+def test_what_is_missed_on_the_way_has_the_derivative_of_its_change() -> None:
+    """The true state moves as the clock at which it is looked up does."""
+    field = oracles.eight_gaussians(LINEAR)
+    truth, _ = reference(field, noise(8), {})
+    problem = Problem(field, noise(8), truth, {}, 3, 8).on_the_way()
+    assert problem is not None
+    times = torch.tensor([0.1, 0.4, 0.7], dtype=torch.float64)
+    unknowns, shape = pack(times, adams_bashforth(times, torch.zeros(()).double(), 2), 0.0), Shape("all", 2)
+    matrix = torch.func.jacfwd(Misses(problem, shape, unknowns))(unknowns)
+    assert matrix.shape == (8, 3, 2, len(unknowns))
+    for k in range(len(unknowns)):
+        move = 1e-4 * torch.eye(len(unknowns))[k].double()
+        after, before = (Misses(problem, shape, u)(u) for u in (unknowns + move, unknowns - move))
+        torch.testing.assert_close(matrix[..., k], (after - before) / 2e-4, rtol=0.0, atol=2e-3)
 
 
 @pytest.mark.parametrize("method", ["gauss_newton", "adam"])

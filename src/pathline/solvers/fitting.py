@@ -3,14 +3,18 @@
 Few unknowns (times and coefficients) face many residuals (particles times dimensions), so the fit is Levenberg-Marquardt.
 The Jacobian comes from forward-mode differentiation, whose memory does not grow with the number of evaluations, in
 chunks of particles of which only J'J is kept. Networks without forward-mode derivatives are fitted by Adam with
-recomputed steps. Half of the iterations minimise Cauchy's loss, mean log(1 + r²/c²) with c = 5 median r, the rest the
-mean of r²: a few particles rule that mean (see `robust`), and a fit that begins with it follows them into a poor
-minimum. Whether following them at last helps others depends on the field, so both ends are candidates, for noise that
-the fit has not seen to decide between.
+recomputed steps.
+
+Half of the iterations fit the states on the way too (see `course`), which keeps particles near a boundary between modes on
+their side of it and has few poor minima; the rest fits the ends alone. Half of that rest minimises Cauchy's loss, mean
+log(1 + r²/c²) with c = 5 median r, since a few particles rule the mean of r² (see `robust`). Which of the three stages serves
+others best depends on the field, so the end of each is a candidate, for noise that the fit has not seen to decide between.
 """
 
+import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -22,12 +26,16 @@ from pathline.solvers.base import Bound
 from pathline.solvers.integrate import bar
 from pathline.solvers.nonstationary import clock_of, time_of
 from pathline.solvers.robust import cauchy, cauchy_weights, squared, typical
-from pathline.solvers.unknowns import Problem, Shape, adams_bashforth, first_time, misses, pack, solve_with
+from pathline.solvers.unknowns import Misses, Problem, Shape, adams_bashforth, first_time, misses, pack
 
+TOLD = "tune"
+"""The name of the progress bars."""
 PILOT = 256
 """Particles on which starting points are compared."""
 SCALE = 5.0
 """Cauchy's scale in medians of the particles' errors."""
+JACOBIAN = 2**25
+"""Numbers of a Jacobian that are held at a time."""
 CHEAP = 2e6
 """Operations of an evaluation, a sample, up to which derivatives along every unknown are worth their time: an MLP of 4 layers
 of 256 takes 0.4 million, a transformer of 4 layers on 16 patches of the digits 6 million."""
@@ -66,13 +74,32 @@ def starting_points(problem: Problem, what: str, grid_points: int) -> list[tuple
     return [(unknowns, shape) for _, unknowns, shape in sorted(found, key=lambda each: each[0])]
 
 
-def race(
-    problem: Problem, starts: list[tuple[Tensor, Shape]], method: "Method", iterations: int
-) -> tuple[Tensor, Shape]:
-    """The start that a short fit to few particles brings furthest, where it has got to."""
-    few = problem.first(PILOT)
-    ends = [(end, shape) for unknowns, shape in starts for end in method(few, unknowns, shape, iterations, False)]
-    return min(ends, key=lambda end: typical(misses(few, *end)))
+class Fit:
+    """A fit in stages: ``problem`` is that of the ends, ``way`` that of the states before them too, None where no course is known."""
+
+    def __init__(self, problem: Problem, way: Problem | None, method: str) -> None:
+        self.problem, self.way, self.method = problem, way, METHODS[method]
+
+    def stages(self) -> list[tuple[Problem, bool, float]]:
+        """(problem, whether its loss is the robust one, share of the iterations) in turn."""
+        if self.way is None:
+            return [(self.problem, True, 0.5), (self.problem, False, 0.5)]
+        return [(self.way, False, 0.5), (self.problem, True, 0.25), (self.problem, False, 0.25)]
+
+    def race(self, starts: list[tuple[Tensor, Shape]], iterations: int) -> tuple[Tensor, Shape]:
+        """The start that a short first stage on few particles brings furthest, where it has got to."""
+        stage, robust, _ = self.stages()[0]
+        few, judge = stage.first(PILOT), self.problem.first(PILOT)
+        ends = [(self.method(few, unknowns, shape, robust, iterations, False), shape) for unknowns, shape in starts]
+        return min(ends, key=lambda end: typical(misses(judge, *end)))
+
+    def run(self, unknowns: Tensor, shape: Shape, iterations: int, progress: bool) -> list[Tensor]:
+        """The unknowns at the end of each stage."""
+        ends = []
+        for stage, robust, share in self.stages():
+            unknowns = self.method(stage, unknowns, shape, robust, round(share * iterations), progress)
+            ends.append(unknowns)
+        return ends
 
 
 def _free(unknowns: Tensor, n: int, what: str) -> Tensor:
@@ -81,29 +108,23 @@ def _free(unknowns: Tensor, n: int, what: str) -> Tensor:
     return {"all": every, "times": every[: n + 1], "coefficients": every[n + 1 :]}[what]
 
 
-def gauss_newton(
-    problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool
-) -> list[Tensor]:
+def gauss_newton(problem: Problem, unknowns: Tensor, shape: Shape, robust: bool, steps: int, progress: bool) -> Tensor:
     """Levenberg-Marquardt on all particles; raises what the network raises if it has no forward-mode derivative."""
     free = _free(unknowns, problem.n, shape.what)
-    total = 40 if iterations is None else iterations
     squares = misses(problem, unknowns, shape)
-    ends = []
-    for robust, count in ((True, (total + 1) // 2), (False, total // 2)):
-        damping, scale, gains = 1e-2, math.inf, []
-        for _ in bar(range(count), progress, "tune"):
-            scale = min(scale, scale_of(squares)) if robust else math.inf
-            gram, slope = normal_equations(problem, unknowns, shape, free, cauchy_weights(squares, scale))
-            step = _descend(problem, unknowns, shape, free, gram, slope, squares, scale, damping)
-            if step is None:
-                break
-            trial, found, damping = step
-            gains.append(float(cauchy(found, scale) / cauchy(squares, scale)))
-            unknowns, squares, damping = trial, found, max(damping / 5.0, 1e-10)
-            if math.prod(gains[-5:]) > 0.98 and len(gains) >= 5:  # five steps that gained under one percent in RMS
-                break
-        ends.append(unknowns)
-    return ends
+    damping, scale, gains = 1e-2, math.inf, []
+    for _ in bar(range(steps), progress, TOLD):
+        scale = min(scale, scale_of(squares)) if robust else math.inf
+        gram, slope = normal_equations(problem, unknowns, shape, free, cauchy_weights(squares, scale))
+        step = _descend(problem, unknowns, shape, free, gram, slope, squares, scale, damping)
+        if step is None:
+            break
+        trial, found, damping = step
+        gains.append(float(cauchy(found, scale) / cauchy(squares, scale)))
+        unknowns, squares, damping = trial, found, max(damping / 5.0, 1e-10)
+        if math.prod(gains[-5:]) > 0.98 and len(gains) >= 5:  # five steps that gained under one percent in RMS
+            break
+    return unknowns
 
 
 def _descend(
@@ -139,75 +160,67 @@ def normal_equations(
     gram = there.new_zeros(len(free), len(free))
     slope = there.new_zeros(len(free))
     directions = torch.eye(len(unknowns)).to(there)[free]
-    for (bound, x_0, target), counts in zip(problem.parts(), weights.split(problem.chunk), strict=True):
-        roots = counts.sqrt().to(x_0).reshape(-1, *(1,) * (x_0.ndim - 1))
-
-        def residual(
-            theta: Tensor, bound: Bound = bound, x_0: Tensor = x_0, target: Tensor = target, roots: Tensor = roots
-        ) -> Tensor:
-            return (roots * (solve_with(theta, shape, problem, bound, x_0, False) - target)).flatten()
-
-        def column(v: Tensor, residual: Callable[[Tensor], Tensor] = residual) -> Tensor:
-            return torch.func.jvp(residual, (there,), (v,))[1]  # pyright: ignore[reportReturnType]
-
-        with torch.nn.attention.sdpa_kernel(
-            torch.nn.attention.SDPBackend.MATH
-        ):  # the fused kernels know no forward mode
-            jacobian = torch.vmap(column, out_dims=1, chunk_size=8)(directions).to(gram)
+    states = 1 if problem.course is None else problem.n
+    rows = max(1, min(problem.chunk, JACOBIAN // (states * problem.x_0[0].numel() * len(free))))
+    for part, counts in zip(problem.parts(rows), weights.split(rows), strict=True):
+        roots = counts.sqrt().to(part.x_0).reshape(-1, *(1,) * part.x_0.ndim)
+        found, jacobian = _weighed(Misses(part, shape, unknowns), roots, there, directions)
         gram += jacobian.T @ jacobian
-        slope += jacobian.T @ residual(there).to(gram)
+        slope += jacobian.T @ found
     return gram.to(unknowns.device), slope.to(unknowns.device)
 
 
-def adam(problem: Problem, unknowns: Tensor, shape: Shape, iterations: int | None, progress: bool) -> list[Tensor]:
-    """Adam on chunks of the particles with a decaying rate: where its robust half ends, and the best on all of them."""
+def _weighed(off: Misses, roots: Tensor, unknowns: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """(what is missed, its derivatives along the directions) of each particle times its root, flat and in the dtype of the unknowns."""
+
+    def missed(theta: Tensor) -> Tensor:
+        return (roots * off(theta)).flatten()
+
+    def column(v: Tensor) -> Tensor:
+        return torch.func.jvp(missed, (unknowns,), (v,))[1]  # pyright: ignore[reportReturnType]
+
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # the fused kernels know no forward mode
+        jacobian = torch.vmap(column, out_dims=1, chunk_size=8)(directions)
+    return missed(unknowns).to(unknowns), jacobian.to(unknowns)
+
+
+def adam(problem: Problem, unknowns: Tensor, shape: Shape, robust: bool, steps: int, progress: bool) -> Tensor:
+    """Adam on chunks of the particles with a decaying rate."""
     free = _free(unknowns, problem.n, shape.what)
-    steps = 250 if iterations is None else iterations
-    best, least, halfway = unknowns, float(misses(problem, unknowns, shape).mean()), unknowns
+    parts = problem.parts()
     with torch.enable_grad():
         theta = unknowns[free].clone().requires_grad_()
         optimiser = torch.optim.Adam([theta], lr=1e-2, betas=(0.9, 0.99))
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        parts = problem.parts()
-        for step in bar(range(steps), progress, "tune"):
-            bound, x_0, target = parts[step % len(parts)]
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
+        for part, _ in zip(itertools.cycle(parts), bar(range(steps), progress, TOLD)):
             full = unknowns.index_copy(0, free, theta)
-            squares = squared(solve_with(full, shape, problem, bound, x_0, True) - target)
-            scale = scale_of(squares.detach()) if 2 * step < steps else math.inf
+            squares = squared(Misses(part, shape, full)(full, recompute=True))
             optimiser.zero_grad()
-            torch.log(cauchy(squares, scale)).backward()
+            torch.log(cauchy(squares, scale_of(squares.detach()) if robust else math.inf)).backward()
             torch.nn.utils.clip_grad_norm_([theta], 5.0)
             optimiser.step()
             decay.step()
-            if step == (steps - 1) // 2:
-                halfway = unknowns.index_copy(0, free, theta.detach())
-            if step % 50 == 49 or step == steps - 1:
-                full = unknowns.index_copy(0, free, theta.detach())
-                found = float(misses(problem, full, shape).mean())
-                if found < least:
-                    best, least = full, found
-    return [halfway, best]
+    return unknowns.index_copy(0, free, theta.detach())
 
 
-Method: TypeAlias = Callable[[Problem, Tensor, Shape, int | None, bool], list[Tensor]]
+Method: TypeAlias = Callable[[Problem, Tensor, Shape, bool, int, bool], Tensor]
+"""(problem, unknowns, their shape, whether the loss is robust, steps, whether to show them) to better unknowns."""
 METHODS: dict[str, Method] = {"gauss_newton": gauss_newton, "adam": adam}
 
 
 def suitable(problem: Problem, what: str) -> str:
     """The method for a field: "gauss_newton", or "adam" for one that has no forward-mode derivatives, or for which the
     products of matrices of one evaluation take more than `CHEAP` operations a sample."""
-    bound, x_0, target = problem.parts()[0]
-    one = bound.take(torch.arange(1))
+    one = problem.first(1)
     with FlopCounterMode(display=False) as counter:
-        one(x_0[:1], torch.tensor(0.5, dtype=torch.float64))
+        Bound(one.field, one.cond)(one.x_0, torch.tensor(0.5, dtype=torch.float64))
     if counter.get_total_flops() > CHEAP:
         return "adam"
     first = first_time(problem.field)
-    probe = Problem(problem.field, x_0[:1], target[:1], one.cond, 1, 1)
     middle = torch.tensor([0.5 * (1.0 + first)], dtype=torch.float64)
     unknowns = pack(middle, [torch.ones_like(middle)], first)
     try:
-        normal_equations(probe, unknowns, Shape(what, 1), torch.arange(1), torch.ones_like(middle))
+        normal_equations(replace(one, n=1), unknowns, Shape(what, 1), torch.arange(1), torch.ones_like(middle))
     except (NotImplementedError, RuntimeError):
         return "adam"
     return "gauss_newton"

@@ -13,7 +13,7 @@ from pathline._typing import Cond, Scalar
 from pathline.field import BaseField
 from pathline.guidance import Guidance, guide
 from pathline.solvers.base import Noise
-from pathline.solvers.fitting import METHODS, race, starting_points, suitable
+from pathline.solvers.fitting import METHODS, Fit, starting_points, suitable
 from pathline.solvers.frontier import endpoint, ranking, reference, rms, take_rows
 from pathline.solvers.integrate import as_cond
 from pathline.solvers.nonstationary import NonStationary
@@ -23,9 +23,10 @@ from pathline.solvers.unknowns import Problem, misses, to_solver
 
 WHAT = {name: name for name in ("all", "times", "coefficients")}
 """What a fit may move."""
-RACE = {"gauss_newton": (6, 15), "adam": (3, 30)}
-"""How many starting points race, and for how many iterations, but no more than the fit. Second-order steps come to poor minima
-fast: a race of 3 over 6 iterations ended at 0.018 with 5 evaluations of 8 Gaussians, this one at 0.008."""
+RACE = {"gauss_newton": (4, 8), "adam": (3, 30)}
+"""How many starting points race, and for how many iterations, but no more than the first stage of the fit."""
+ITERATIONS = {"gauss_newton": 40, "adam": 250}
+"""Of the fit, all stages together, unless told otherwise."""
 GRID_POINTS = {"gauss_newton": 256, "adam": 64}
 """Particles that the grids of starting points are fitted to, at about a thousand evaluations each."""
 
@@ -58,8 +59,8 @@ def tune(
     forward-mode derivatives, else the second. The converged reference is solved to
     ``tolerance`` (1e-5 in float64, 1e-3 else), or given as ``target`` = (x_0, x_1).
 
-    The result is used like any solver: ``pl.sample(field, shape, solver=tuned)``. Of the two ends of the fit (see `fitting`)
-    it is the one that serves the held-out noise better. Its ``info`` holds the RMS ``error`` on that noise beside that of the
+    The result is used like any solver: ``pl.sample(field, shape, solver=tuned)``. Of the ends of the stages of the fit (see
+    `fitting`) it is the one that serves the held-out noise better. Its ``info`` holds the RMS ``error`` on that noise beside that of the
     best untuned solver, ``baseline_error``; `NonStationary.save` refuses to write a solver that is not better.
     """
     lookup("what", what, WHAT)
@@ -74,17 +75,18 @@ def tune(
     with evaluating(field), torch.no_grad():
         x_0, x_1, cond, moved = _pairs(field, shape, x_0, target, samples + held_out, generator, cond, tolerance)
         split = min(samples, len(x_0) - 2)
-        fit, test = (
+        problem, test = (
             Problem(field, x_0[rows], x_1[rows], take_rows(cond, rows), evaluations, chunk)
             for rows in (slice(0, split), slice(split, None))
         )
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
-        method = suitable(fit, what) if method == "auto" else method
-        starts = starting_points(fit, what, GRID_POINTS[method])
+        method = suitable(problem, what) if method == "auto" else method
+        starts = starting_points(problem, what, GRID_POINTS[method])
         count, sprint = RACE[method]
-        sprint = sprint if iterations is None else min(sprint, iterations)
-        unknowns, shape_ = race(fit, starts[:count], METHODS[method], sprint)
-        ends = METHODS[method](fit, unknowns, shape_, iterations, progress)
+        total = ITERATIONS[method] if iterations is None else iterations
+        fit = Fit(problem, problem.on_the_way(), method)
+        unknowns, shape_ = fit.race(starts[:count], min(sprint, total // 2))
+        ends = fit.run(unknowns, shape_, total, progress)
         solved = min(ends, key=lambda end: typical(misses(test, end, shape_)))
         tuned = to_solver(field, solved, evaluations, shape_)
         error = rms(endpoint(field, test.x_0, tuned, tuned.own_grid(field.path), test.cond) - test.target)
@@ -98,7 +100,7 @@ def tune(
         "prediction": repr(field.prediction),
         "what": what,
         "method": method,
-        "samples": len(fit.x_0),
+        "samples": len(problem.x_0),
         "held_out": len(test.x_0),
         "seconds": round(time.perf_counter() - began, 1),
     }

@@ -15,6 +15,7 @@ from pathline._typing import Cond
 from pathline.field import BaseField
 from pathline.predictions import DISPLACEMENT
 from pathline.solvers.base import Bound
+from pathline.solvers.course import Course, follow
 from pathline.solvers.nonstationary import NonStationary, clock_of, combine_slopes
 from pathline.solvers.robust import squared
 from pathline.solvers.sampling import start_where_defined
@@ -38,21 +39,33 @@ class Problem:
     cond: Cond
     n: int
     chunk: int
+    course: Course | None = None
+    """Where the particles should be on the way; None if their ends alone count."""
+
+    def on_the_way(self) -> "Problem | None":
+        """The same with the way, of as many particles as there is room for; None if it leads most of them elsewhere."""
+        course = follow(self.field, self.x_0, self.target, self.cond, self.chunk)
+        return None if course is None else replace(self.first(len(course.trusted)), course=course)
 
     def first(self, count: int) -> "Problem":
         """The same of the first ``count`` particles."""
+        return self.rows(0, count)
+
+    def rows(self, start: int, stop: int) -> "Problem":
+        """The same of some particles."""
+        rows = slice(start, min(stop, len(self.x_0)))
         return replace(
             self,
-            x_0=self.x_0[:count],
-            target=self.target[:count],
-            cond=Bound(self.field, self.cond).take(torch.arange(min(count, len(self.x_0)))).cond,
+            x_0=self.x_0[rows],
+            target=self.target[rows],
+            cond=Bound(self.field, self.cond).take(torch.arange(rows.start, rows.stop)).cond,
+            course=None if self.course is None else self.course.take(rows),
         )
 
-    def parts(self) -> list[tuple[Bound, Tensor, Tensor]]:
-        """(field bound to the conditions of some particles, their starts, their targets), chunk by chunk."""
-        whole = Bound(self.field, self.cond)
-        rows = torch.arange(len(self.x_0)).split(self.chunk)
-        return [(whole.take(part), self.x_0[part], self.target[part]) for part in rows]
+    def parts(self, chunk: int | None = None) -> list["Problem"]:
+        """The same of some particles after the other."""
+        step = self.chunk if chunk is None else chunk
+        return [self.rows(start, start + step) for start in range(0, len(self.x_0), step)]
 
 
 def unpack(unknowns: Tensor, n: int, shape: Shape, problem: Problem) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
@@ -104,23 +117,50 @@ def _gauss() -> tuple[Tensor, Tensor]:
     return 0.5 * (nodes + 1.0), 0.5 * torch.tensor([light, heavy, heavy, light], dtype=torch.float64)
 
 
-def solve_with(unknowns: Tensor, shape: Shape, problem: Problem, bound: Bound, x_0: Tensor, recompute: bool) -> Tensor:
-    """Where the solver of these unknowns takes x_0; differentiable."""
+class Misses:
+    """How far off the particles of ``problem`` are, as a differentiable function of unknowns that are near ``here``.
+
+    (B, k, ...): at the end, and where the way counts at the states of the n - 1 clocks before it, from a course that is straight
+    near the clocks of ``here``: exact there, and so is its derivative.
+    """
+
+    def __init__(self, problem: Problem, shape: Shape, here: Tensor) -> None:
+        self.problem, self.shape = problem, shape
+        self.bound, self.course = Bound(problem.field, problem.cond), []
+        if problem.course is not None:
+            _, r, _, _ = unpack(here, problem.n, shape, problem)
+            trusted = problem.course.trusted.reshape(-1, *(1,) * (problem.x_0.ndim - 1))
+            self.course = [(r_i, trusted, *problem.course.at(r_i)) for r_i in r[1:].detach().cpu()]
+
+    def __call__(self, unknowns: Tensor, *, recompute: bool = False) -> Tensor:
+        r, states = visited(unknowns, self.shape, self.problem, self.bound, recompute)
+        off = [
+            trusted * (state - (y + (clock - at) * slope))
+            for clock, state, (at, trusted, y, slope) in zip(r[1:], states[:-1], self.course)
+        ]
+        return torch.stack([states[-1] - self.problem.target, *off], 1)
+
+
+def visited(
+    unknowns: Tensor, shape: Shape, problem: Problem, bound: Bound, recompute: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """(clocks, states after each of them) of the particles under the solver of these unknowns; differentiable."""
     n, schedule = problem.n, problem.field.path.schedule
-    t, _, a, rows = unpack(unknowns, n, shape, problem)
-    first = problem.field.path.start(x_0) / clock_of(schedule, t.new_zeros(()))[1]
+    t, r, a, rows = unpack(unknowns, n, shape, problem)
+    first = problem.field.path.start(problem.x_0) / clock_of(schedule, t.new_zeros(()))[1]
     scales = clock_of(schedule, t)[1].expand(n)
 
     def slope(y: Tensor, time: Tensor, scale: Tensor) -> Tensor:
         return bound(scale * y, time).read(DISPLACEMENT)
 
-    y, slopes = first, ()
+    y, slopes, states = first, (), []
     for i in range(n):
         args = (y, t[i], scales[i])
         new = checkpoint(slope, *args, use_reentrant=False) if recompute else slope(*args)
         slopes = (*slopes, new)
         y = combine_slopes(first, a[i], rows[i].unbind(), slopes)
-    return y
+        states.append(y)
+    return r, states
 
 
 def to_solver(field: BaseField, unknowns: Tensor, n: int, shape: Shape) -> NonStationary:
@@ -135,6 +175,5 @@ def first_time(field: BaseField) -> float:
 
 @torch.no_grad()
 def misses(problem: Problem, unknowns: Tensor, shape: Shape) -> Tensor:
-    """How far off each particle ends, squared, mean over its entries, float64 (B,)."""
-    parts = [solve_with(unknowns, shape, problem, bound, x_0, False) - target for bound, x_0, target in problem.parts()]
-    return torch.cat([squared(part) for part in parts])
+    """How far off each particle is, squared, mean over its entries, and over its states if the way counts, float64 (B,)."""
+    return torch.cat([squared(Misses(part, shape, unknowns)(unknowns)) for part in problem.parts()])
