@@ -6,6 +6,7 @@ from pathline.testing.laws import (
     check_bridge,
     check_conditional_coupling,
     check_coupling,
+    check_device,
     check_field,
     check_guidance,
     check_net,
@@ -21,7 +22,7 @@ from pathline.testing.laws import (
 )
 
 __all__ = [
-    "LawBroken", "check_conditional_coupling", "check_bridge", "check_coupling", "check_field", "check_guidance", "check_net",
+    "LawBroken", "check_conditional_coupling", "check_bridge", "check_coupling", "check_device", "check_field", "check_guidance", "check_net",
     "check_objective", "check_operator", "check_path",
     "check_posterior", "check_posterior_step", "check_prediction", "check_schedule", "check_solver", "check_times", "laws", "oracles",
 ]  # fmt: skip
