@@ -86,6 +86,19 @@ def test_the_course_is_the_exact_flow(schedule: pl.Schedule) -> None:
         torch.testing.assert_close(slope, change, rtol=0.0, atol=5e-3)
 
 
+@pytest.mark.parametrize("prediction", ["noise", "data"])
+@pytest.mark.parametrize("name", pl.SCHEDULES)
+def test_courses_are_followed_on_every_schedule(name: str, prediction: str) -> None:
+    """Noise prediction says nothing at the start of some, data prediction at the end."""
+    path = pl.AffinePath(pl.SCHEDULES[name](0.01, 50.0) if name == "ve" else pl.SCHEDULES[name]())
+    field = exact_net(oracles.eight_gaussians(path), pl.PREDICTIONS[prediction])
+    with torch.no_grad():
+        truth, _ = reference(field, noise(32), {}, tolerance=1e-3)
+        course = follow(field, noise(32), truth, {}, 32)
+    assert course is not None
+    assert bool(course.trusted.all())
+
+
 def test_a_course_that_ends_elsewhere_is_not_trusted() -> None:
     field = oracles.eight_gaussians(LINEAR)
     truth, _ = reference(field, noise(32), {})
