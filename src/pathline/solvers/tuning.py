@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,12 +23,31 @@ from pathline.solvers.unknowns import Problem, misses, to_solver
 
 WHAT = {name: name for name in ("all", "times", "coefficients")}
 """What a fit may move."""
-RACE = {"gauss_newton": (4, 8), "adam": (3, 30)}
-"""How many starting points race, and for how many iterations, but no more than the first stage of the fit."""
-ITERATIONS = {"gauss_newton": 40, "adam": 250}
-"""Of the fit, all stages together, unless told otherwise."""
-GRID_POINTS = {"gauss_newton": 256, "adam": 64}
-"""Particles that the grids of starting points are fitted to, at about a thousand evaluations each."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything a fit takes."""
+
+    method: str
+    particles: int | None
+    """The most that are fitted to."""
+    starts: int
+    """Starting points that race."""
+    sprint: int
+    """Iterations of the race."""
+    iterations: int
+    """Of the fit, all stages together, unless told otherwise."""
+    grid_points: int
+    """Particles that the grids of starting points are fitted to, at about a thousand evaluations each."""
+
+
+PLANS = {
+    "gauss_newton": Plan("gauss_newton", None, 4, 8, 40, 256),
+    "few": Plan("gauss_newton", 128, 2, 4, 16, 64),
+    "adam": Plan("adam", None, 3, 30, 250, 64),
+}
+"""By what `fitting.suitable` finds; a method that is named takes all particles."""
 
 
 def tune(
@@ -55,8 +74,8 @@ def tune(
     ``shape`` is that of one sample; the fit draws ``samples`` and ``held_out`` noises, or uses the first and the rest of
     ``x_0``. Conditions hold one row per sample, or any number of rows that are repeated. ``what`` is "all", "times" (the
     coefficients follow as Adams-Bashforth on the fitted times) or "coefficients". ``method`` is "gauss_newton" (forward-mode),
-    "adam" (reverse-mode, steps recomputed), or "auto": the first for a network of little work a sample (`fitting.CHEAP`) that has
-    forward-mode derivatives, else the second. The converged reference is solved to
+    "adam" (reverse-mode, steps recomputed), or "auto": the first for a network that has forward-mode derivatives, on 128 of the
+    samples where an evaluation is much work (`fitting.CHEAP`), else the second. The converged reference is solved to
     ``tolerance`` (1e-5 in float64, 1e-3 else), or given as ``target`` = (x_0, x_1).
 
     The result is used like any solver: ``pl.sample(field, shape, solver=tuned)``. Of the ends of the stages of the fit (see
@@ -80,12 +99,12 @@ def tune(
             for rows in (slice(0, split), slice(split, None))
         )
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
-        method = suitable(problem, what) if method == "auto" else method
-        starts = starting_points(problem, what, GRID_POINTS[method])
-        count, sprint = RACE[method]
-        total = ITERATIONS[method] if iterations is None else iterations
-        fit = Fit(problem, problem.on_the_way(), method)
-        unknowns, shape_ = fit.race(starts[:count], min(sprint, total // 2))
+        plan = PLANS[suitable(problem, what) if method == "auto" else method]
+        problem = problem if plan.particles is None else problem.first(plan.particles)
+        starts = starting_points(problem, what, plan.grid_points)
+        total = plan.iterations if iterations is None else iterations
+        fit = Fit(problem, problem.on_the_way() if plan.method == "gauss_newton" else None, plan.method)
+        unknowns, shape_ = fit.race(starts[: plan.starts], min(plan.sprint, total // 2))
         ends = fit.run(unknowns, shape_, total, progress)
         solved = min(ends, key=lambda end: typical(misses(test, end, shape_)))
         tuned = to_solver(field, solved, evaluations, shape_)
@@ -99,7 +118,7 @@ def tune(
         "schedule": repr(field.path.schedule),
         "prediction": repr(field.prediction),
         "what": what,
-        "method": method,
+        "method": plan.method,
         "samples": len(problem.x_0),
         "held_out": len(test.x_0),
         "seconds": round(time.perf_counter() - began, 1),
