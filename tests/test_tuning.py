@@ -181,10 +181,14 @@ def test_a_network_is_tuned_through_forward_mode_and_adam() -> None:
         assert tuned.info["method"] == ("gauss_newton" if method == "auto" else method)
 
 
-def test_auto_spares_large_networks_the_second_order() -> None:
-    field = pl.Field(pl.nets.MLP(2, width=1024, depth=2), LINEAR, pl.VELOCITY)
-    tuned = pl.tune(field, 2, shape=(2,), samples=8, held_out=8, iterations=1)
-    assert tuned.info["method"] == "adam"
+def test_auto_fits_large_networks_to_few_particles() -> None:
+    found = []
+    for width, method in ((1024, "auto"), (1024, "gauss_newton"), (16, "auto")):
+        field = pl.Field(pl.nets.MLP(2, width=width, depth=2), LINEAR, pl.VELOCITY)
+        tuned = pl.tune(field, 2, shape=(2,), samples=130, held_out=8, iterations=1, method=method)
+        assert tuned.info["method"] == "gauss_newton"
+        found.append(tuned.info["samples"])
+    assert found == [128, 130, 130]
 
 
 def test_reference_is_converged() -> None:
