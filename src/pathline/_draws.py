@@ -106,5 +106,11 @@ def permutation(n: int, generator: torch.Generator | None, device: torch.device)
     return torch.randperm(n, generator=generator, device=home(generator, device)).to(device)
 
 
+def chosen(weights: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """``n`` indices that are as likely as their ``weights`` (K,) or (B, K), int64, with replacement."""
+    at = weights.to(home(generator, weights.device))
+    return torch.multinomial(at, n, replacement=True, generator=generator).to(weights.device)
+
+
 def _rows(total: int, x: Tensor, generator: torch.Generator) -> Tensor:
     return x.new_empty(total, *x.shape[1:], device=generator.device)

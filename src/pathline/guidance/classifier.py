@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pathline._autograd import ordinary, ordinary_all, pullback
+from pathline._draws import integers, normal
 from pathline._shapes import check_state, working_dtype
 from pathline.field import BaseField
 from pathline.guidance.base import Guided, Weight, is_carried, weight_at
@@ -116,9 +117,9 @@ def fit_classifier(
     losses, was_training = [], classifier.training
     classifier.train()
     for _ in range(steps):
-        rows = torch.randint(len(x_1), (batch,), generator=generator).to(x_1.device)
+        rows = integers(len(x_1), batch, generator, x_1.device)
         data = x_1[rows]
-        noise = torch.randn(data.shape, generator=generator, dtype=data.dtype).to(data.device)
+        noise = normal(data.shape, generator, data)
         t = law.sample(batch, generator=generator, dtype=working_dtype(data)).to(data.device)
         loss = torch.nn.functional.cross_entropy(classifier(path.sample(noise, data, t), t), y[rows].to(data.device))
         optimizer.zero_grad()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pathline._draws import permutation
 from pathline.metrics._network import FeatureNet, build, shifted
 from pathline.metrics.base import check_samples
 from pathline.metrics.classifier import Classifier, ClassifierInfo, check_labels
@@ -119,7 +120,7 @@ def _fit(
     )
     net.train()
     for _ in range(epochs):
-        order = torch.randperm(len(x), generator=generator).to(x.device)
+        order = permutation(len(x), generator, x.device)
         for indices in order.chunk(batches):  # chunks of nearly equal size: no last batch of one point
             batch = shifted(x[indices], shift, generator) if shift else x[indices]
             loss = cross_entropy(net(batch), y[indices], label_smoothing=0.1)

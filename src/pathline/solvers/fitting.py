@@ -10,8 +10,8 @@ Half of the iterations of the former fit the states on the way too (see `course`
 their side of it and has few poor minima; the rest fits the ends alone. Half of that rest minimises Cauchy's loss, mean
 log(1 + r²/c²) with c = 5 median r, since a few particles rule the mean of r² (see `robust`). Which of the three stages serves
 others best depends on the field, so the end of each is a candidate, for noise that the fit has not seen to decide between.
-Adam, which needs all of its iterations for the ends, fits those alone: with half of them on the way it ended a quarter worse on
-the digits model.
+Adam, which needs all of its iterations for the ends, fits those alone: with half of them on the way it ended a fifth worse on the
+digits model.
 """
 
 import itertools

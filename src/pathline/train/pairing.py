@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pathline._draws import normal_like
 from pathline.couplings import Coupling, DatasetCoupling, PairSource, load_pairs
 from pathline.train.feed import LazyBatches, StreamBatches
 from pathline.train.order import Batches, Order, derive_seed
@@ -102,7 +103,7 @@ def coupled(
     def make(step: int) -> Given:
         x_1, y = batches(step)
         generator = torch.Generator().manual_seed(derive_seed(seed, "pairs", step))
-        x_0 = torch.empty_like(x_1).normal_(generator=generator) if draw is None else draw(step)
+        x_0 = normal_like(x_1, generator) if draw is None else draw(step)
         return x_1, named(y, x_0[coupling(x_0, x_1, y, generator)])
 
     return make

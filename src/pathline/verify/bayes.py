@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pathline._draws import chosen
 from pathline._shapes import working_dtype
 from pathline.couplings import Independent
 from pathline.objectives import Matching
@@ -77,7 +78,7 @@ def draw_data(
     if oracle.labels is None:
         return oracle.sample_data(n, generator), None
     classes, log_prior = oracle.class_prior()
-    y = classes[torch.multinomial(log_prior.exp(), n, replacement=True, generator=generator)]
+    y = classes[chosen(log_prior.exp(), n, generator)]
     x_1 = oracle.sample_data(n, generator, y=y)
     return x_1, torch.where(torch.rand(n, generator=generator) < label_dropout, -1, y)
 

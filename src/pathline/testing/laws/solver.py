@@ -17,10 +17,11 @@ from pathline.testing.laws.device import check_device
 
 
 def check_solver(solver: Solver, *, adaptive: bool = False) -> None:
-    """Every law that applies to the solver: `unit_field`, `point_mass`, `by_hand`, `cost`, `order`, `reversal`, `shapes`, `device`.
+    """Every law that applies to the solver: `unit_field`, `point_mass`, `by_hand`, `cost`, `order`, `reversal`, `shapes`,
+    `states_anywhere`.
 
     Stochastic solvers are held against moments in place of states; ``adaptive`` ones choose their steps by the errors that they
-    read, so cost, order and `check_device` do not apply.
+    read, so cost, order and `states_anywhere` do not apply.
     """
     check_shapes(solver)
     if not adaptive:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pathline._draws import normal
+from pathline._draws import chosen, normal
 from pathline._shapes import check_time
 from pathline.field import BaseField
 from pathline.paths.base import Estimate
@@ -91,12 +91,12 @@ class JointGaussians(BaseField):
 
     def pairs(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """n draws of (x_0, x_1), each (n, D)."""
-        chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        component = chosen(self.weights, n, generator)
         size = self.shape[0]
         values, axes = torch.linalg.eigh(self.covs)
         noise = normal((n, 2 * size), generator, self.covs)
-        both = torch.einsum("nij,nj->ni", axes[chosen], values.clamp(min=0.0).sqrt()[chosen] * noise)
-        return self.means_0[chosen] + both[:, size:], self.means_1[chosen] + both[:, :size]
+        both = torch.einsum("nij,nj->ni", axes[component], values.clamp(min=0.0).sqrt()[component] * noise)
+        return self.means_0[component] + both[:, size:], self.means_1[component] + both[:, :size]
 
     def sample(self, n: int, t: "Tensor | float" = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """n exact draws from p_t, shape (n, D)."""

@@ -6,7 +6,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from pathline._draws import home, normal
+from pathline._draws import chosen, normal
 from pathline._shapes import check_time
 from pathline.paths.affine import AffinePath
 from pathline.testing.oracles.base import LOG_2PI, ExactEstimate, Oracle, check_labels, check_y
@@ -65,10 +65,9 @@ class Mixture(Oracle):
     ) -> Tensor:
         like = self.means.new_empty(n, self.means.shape[1])
         weights = self._log_weights(like, y).exp().expand(n, -1)
-        weights = weights.to(home(generator, like.device))
-        chosen = torch.multinomial(weights, 1, generator=generator)[:, 0].to(like.device)
+        component = chosen(weights, 1, generator)[:, 0]
         z = normal(like.shape, generator, like)
-        return self._draw(chosen, z).reshape(n, *self.shape)
+        return self._draw(component, z).reshape(n, *self.shape)
 
     def _joint(self, x: Tensor, t: Tensor, y: "Tensor | int | None") -> Tensor:
         return self._log_weights(x, y) + self._log_components(x, t)

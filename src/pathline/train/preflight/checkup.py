@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pathline._draws import normal_like
 from pathline.objectives import BridgeMatching, Matching
 from pathline.train.checks import own_randomness
 from pathline.train.preflight.batch import batch_of, objective_of, sample_of
@@ -66,4 +67,4 @@ def _all(trainer: "Trainer") -> list[Finding]:
 def _noisy(x_1: Tensor) -> Tensor:
     """States half way to noise."""
     generator = torch.Generator(x_1.device).manual_seed(0)
-    return 0.5 * x_1 + 0.5 * torch.empty_like(x_1).normal_(generator=generator)
+    return 0.5 * x_1 + 0.5 * normal_like(x_1, generator)
