@@ -15,7 +15,7 @@ It is validated on noise that the fit has not seen, and written to RUN/solvers/N
 
 examples:
   pathline tune runs/moons --evaluations 6
-  pathline tune runs/digits --evaluations 5 --samples 256 --guidance 1.5
+  pathline tune runs/digits --evaluations 5 --guidance 1.5
   pathline tune runs/digits --list
   pathline sample runs/digits --solver runs/digits/solvers/tuned5.json"""
 

@@ -104,7 +104,7 @@ def tune(
         starts = starting_points(problem, what, plan.grid_points)
         total = plan.iterations if iterations is None else iterations
         fit = Fit(problem, problem.on_the_way() if plan.method == "gauss_newton" else None, plan.method)
-        unknowns, shape_ = fit.race(starts[: plan.starts], min(plan.sprint, total // 2))
+        unknowns, shape_ = fit.race(starts[: plan.starts], min(plan.sprint, total))
         ends = fit.run(unknowns, shape_, total, progress)
         solved = min(ends, key=lambda end: typical(misses(test, end, shape_)))
         tuned = to_solver(field, solved, evaluations, shape_)
