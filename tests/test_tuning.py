@@ -181,14 +181,15 @@ def test_a_network_is_tuned_through_forward_mode_and_adam() -> None:
         assert tuned.info["method"] == ("gauss_newton" if method == "auto" else method)
 
 
-def test_auto_fits_large_networks_to_few_particles() -> None:
+def test_auto_fits_large_networks_to_few_particles_unless_told_otherwise() -> None:
     found = []
-    for width, method in ((1024, "auto"), (1024, "gauss_newton"), (16, "auto")):
+    for width, samples in ((1024, None), (1024, 130), (16, None)):
         field = pl.Field(pl.nets.MLP(2, width=width, depth=2), LINEAR, pl.VELOCITY)
-        tuned = pl.tune(field, 2, shape=(2,), samples=130, held_out=8, iterations=1, method=method)
+        tuned = pl.tune(field, 2, shape=(2,), samples=samples, held_out=8, iterations=1)
         assert tuned.info["method"] == "gauss_newton"
+        assert tuned.info["held_out"] == 8
         found.append(tuned.info["samples"])
-    assert found == [128, 130, 130]
+    assert found == [128, 130, 1024]
 
 
 def test_reference_is_converged() -> None:

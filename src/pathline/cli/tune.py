@@ -28,8 +28,8 @@ class Arguments:
     """Folder of a run, such as runs/moons."""
     evaluations: int = 6
     """Field evaluations per sample of the solver."""
-    samples: int = 512
-    """Noises to fit on; a large network takes 128 of them unless --method is named."""
+    samples: int | None = None
+    """Noises to fit on; 1024, 128 for a large network, 512 of adam."""
     held_out: int = 256
     """Noises to validate on."""
     guidance: str | None = None
@@ -37,9 +37,9 @@ class Arguments:
     what: Literal["all", "times", "coefficients"] = "all"
     """What to fit: all comes nearest to the converged samples, times alone can look more like the data (lower FD)."""
     method: Literal["auto", "gauss_newton", "adam"] = "auto"
-    """auto is gauss_newton, on 128 of the noises for a large network, or adam for one without forward-mode derivatives."""
+    """auto is gauss_newton, or adam for a network without forward-mode derivatives."""
     iterations: int | None = None
-    """Iterations of the fit; 40 of gauss_newton (16 for a large network), 250 of adam."""
+    """Iterations of a fit; 40 of gauss_newton (16 for a large network), 250 of adam."""
     seed: int = 0
     """Seed of the noises."""
     name: str | None = None
@@ -69,7 +69,7 @@ def main(words: "list[str]") -> None:
     path = folder / f"{arguments.name or f'tuned{arguments.evaluations}'}.json"
     if path.exists() and not arguments.overwrite:
         raise UsageError(f"{path} exists: give another --name, or --overwrite")
-    labels = run.labels(arguments.samples + arguments.held_out)
+    labels = run.labels(len(run.class_names))
     cond: dict[str, Any] = {} if labels is None else {"y": labels}
     tuned = tune(
         run.field,

@@ -30,24 +30,25 @@ class Plan:
     """How much of everything a fit takes."""
 
     method: str
-    particles: int | None
-    """The most that are fitted to."""
+    particles: int
+    """That are fitted to, unless told otherwise."""
     starts: int
     """Starting points that race."""
     sprint: int
     """Iterations of the race."""
     iterations: int
-    """Of the fit, all stages together, unless told otherwise."""
+    """Of a fit, all stages together, unless told otherwise."""
     grid_points: int
     """Particles that the grids of starting points are fitted to, at about a thousand evaluations each."""
 
 
 PLANS = {
-    "gauss_newton": Plan("gauss_newton", None, 4, 8, 40, 256),
+    "gauss_newton": Plan("gauss_newton", 1024, 4, 8, 40, 256),
     "few": Plan("gauss_newton", 128, 2, 4, 16, 64),
-    "adam": Plan("adam", None, 3, 30, 250, 64),
+    "adam": Plan("adam", 512, 3, 30, 250, 64),
 }
-"""By what `fitting.suitable` finds; a method that is named takes all particles."""
+"""By what `fitting.suitable` finds, or by the method that is named."""
+MOST = max(plan.particles for plan in PLANS.values())
 
 
 def tune(
@@ -56,7 +57,7 @@ def tune(
     *,
     shape: Sequence[int] | None = None,
     x_0: Tensor | None = None,
-    samples: int = 1024,
+    samples: int | None = None,
     held_out: int = 512,
     what: str = "all",
     method: str = "auto",
@@ -72,42 +73,49 @@ def tune(
     """A solver of ``evaluations`` evaluations fitted to ``field``, with its guidance and conditions.
 
     ``shape`` is that of one sample; the fit draws ``samples`` and ``held_out`` noises, or uses the first and the rest of
-    ``x_0``. Conditions hold one row per sample, or any number of rows that are repeated. ``what`` is "all", "times" (the
+    ``x_0``. Unless told otherwise ``samples`` is 1,024, 128 for a network of which an evaluation is much work
+    (`fitting.CHEAP`), 512 for Adam. Conditions hold one row per sample, or any number of rows that are repeated. ``what`` is "all", "times" (the
     coefficients follow as Adams-Bashforth on the fitted times) or "coefficients". ``method`` is "gauss_newton" (forward-mode),
-    "adam" (reverse-mode, steps recomputed), or "auto": the first for a network that has forward-mode derivatives, on 128 of the
-    samples where an evaluation is much work (`fitting.CHEAP`), else the second. The converged reference is solved to
+    "adam" (reverse-mode, steps recomputed), or "auto": the first for a network that has forward-mode derivatives, else the
+    second. The converged reference is solved to
     ``tolerance`` (1e-5 in float64, 1e-3 else), or given as ``target`` = (x_0, x_1).
 
-    The result is used like any solver: ``pl.sample(field, shape, solver=tuned)``. Of the ends of the stages of the fit (see
-    `fitting`) it is the one that serves the held-out noise better. Its ``info`` holds the RMS ``error`` on that noise beside that of the
+    The result is used like any solver: ``pl.sample(field, shape, solver=tuned)``. Of the ends of the stages of the fits (see
+    `fitting`) it is the one that serves the held-out noise best. Its ``info`` holds the RMS ``error`` on that noise beside that of the
     best untuned solver, ``baseline_error``; `NonStationary.save` refuses to write a solver that is not better.
     """
     lookup("what", what, WHAT)
     lookup("method", method, {"auto": None, **METHODS})
     if not isinstance(evaluations, int) or evaluations < 1:
         raise ValueError(f"evaluations must be a positive integer, got {evaluations!r}")
-    if samples < 2 or held_out < 2:
+    if held_out < 2 or (samples is not None and samples < 2):
         raise ValueError(f"samples and held_out must be at least 2, got {samples} and {held_out}")
     field.check_conditions(cond)
     field = guide(field, guidance)
     began = time.perf_counter()
     with evaluating(field), torch.no_grad():
-        x_0, x_1, cond, moved = _pairs(field, shape, x_0, target, samples + held_out, generator, cond, tolerance)
-        split = min(samples, len(x_0) - 2)
+        x_0, cond = _sources(field, shape, x_0, target, (samples or MOST) + held_out, generator, cond)
+        one = Problem(field, x_0[:1], x_0[:1], take_rows(cond, slice(1)), evaluations, chunk)
+        plan = PLANS[suitable(one, what) if method == "auto" else method]
+        count = plan.particles if samples is None else samples
+        if shape is not None:
+            x_0, cond = x_0[: count + held_out], take_rows(cond, slice(count + held_out))
+        spare = min(held_out, len(x_0) // 3) if samples is None else 0
+        split = min(count, len(x_0) - max(2, spare))
+        x_1, moved = _ends(field, x_0, cond, tolerance) if target is None else (target[1], 0.0)
         problem, test = (
             Problem(field, x_0[rows], x_1[rows], take_rows(cond, rows), evaluations, chunk)
             for rows in (slice(0, split), slice(split, None))
         )
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
-        plan = PLANS[suitable(problem, what) if method == "auto" else method]
-        problem = problem if plan.particles is None else problem.first(plan.particles)
         starts = starting_points(problem, what, plan.grid_points)
         total = plan.iterations if iterations is None else iterations
-        fit = Fit(problem, problem.on_the_way() if plan.method == "gauss_newton" else None, plan.method)
-        unknowns, shape_ = fit.race(starts[: plan.starts], min(plan.sprint, total))
-        ends = fit.run(unknowns, shape_, total, progress)
-        solved = min(ends, key=lambda end: typical(misses(test, end, shape_)))
-        tuned = to_solver(field, solved, evaluations, shape_)
+        fits = [Fit(problem, None, plan.method)]
+        if plan.method == "gauss_newton" and (way := problem.on_the_way()) is not None:
+            fits.append(Fit(problem, way, plan.method))
+        ends = [end for fit in fits for end in fit.run(starts[: plan.starts], min(plan.sprint, total), total, progress)]
+        unknowns, shape_ = min(ends, key=lambda end: typical(misses(test, *end)))
+        tuned = to_solver(field, unknowns, evaluations, shape_)
         error = rms(endpoint(field, test.x_0, tuned, tuned.own_grid(field.path), test.cond) - test.target)
     info = {
         "evaluations": evaluations,
@@ -126,7 +134,7 @@ def tune(
     return replace(tuned, info=info)
 
 
-def _pairs(
+def _sources(
     field: BaseField,
     shape: Sequence[int] | None,
     x_0: Tensor | None,
@@ -134,9 +142,8 @@ def _pairs(
     count: int,
     generator: torch.Generator | None,
     cond: Cond,
-    tolerance: float | None,
-) -> tuple[Tensor, Tensor, Cond, float]:
-    """(x_0, x_1, conditions, uncertainty of x_1) of all particles."""
+) -> tuple[Tensor, Cond]:
+    """(x_0, conditions) of all particles: what is given, or ``count`` that are drawn."""
     given = [name for name, value in (("shape", shape), ("x_0", x_0), ("target", target)) if value is not None]
     if len(given) != 1:
         raise ValueError(f"give one of shape, x_0, target; got {', '.join(given) or 'none'}")
@@ -148,13 +155,14 @@ def _pairs(
         x_0 = draw_source(field, (count, *(shape or ())), Noise(generator))
     if len(x_0) < 4:
         raise ValueError(f"need at least 4 source points, got {len(x_0)}")
-    ready = as_cond({name: _repeat(value, len(x_0)) for name, value in cond.items()}, len(x_0), x_0.device)
-    if target is not None:
-        return x_0, target[1], ready, 0.0
+    return x_0, as_cond({name: _repeat(value, len(x_0)) for name, value in cond.items()}, len(x_0), x_0.device)
+
+
+def _ends(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float | None) -> tuple[Tensor, float]:
+    """(converged endpoints, their uncertainty)."""
     if tolerance is None:
         tolerance = 1e-5 if x_0.dtype == torch.float64 else 1e-3
-    x_1, moved = reference(field, x_0, ready, tolerance=tolerance)
-    return x_0, x_1, ready, moved
+    return reference(field, x_0, cond, tolerance=tolerance)
 
 
 def _repeat(value: Any, count: int) -> Any:
