@@ -8,8 +8,8 @@ with recomputed steps.
 
 A fit to the ends first minimises Cauchy's loss, mean log(1 + r²/c²) with c = 5 median r, since a few particles rule the mean of
 r² (see `robust`), and then that mean. A second fit begins with the states on the way too (see `course`), which keeps particles
-near a boundary between modes on their side of it. In 64 dimensions that one comes nearer; in two the other does with few iterations
-or evaluations to spare. So the end of each stage of both is a candidate, for noise that the fits have not seen to decide between.
+near a boundary between modes on their side of it. In 64 dimensions that one comes nearer; in two the other often does, and always
+where iterations are few. So the end of each stage of both is a candidate, for noise that the fits have not seen to decide between.
 Adam, which needs all of its iterations for the ends, fits those alone: with half of them on the way it ended a fifth worse on the
 digits model.
 """

@@ -49,6 +49,7 @@ PLANS = {
 }
 """By what `fitting.suitable` finds, or by the method that is named."""
 MOST = max(plan.particles for plan in PLANS.values())
+"""Noises that are drawn, beside those held out, before it is known which plan a field takes."""
 
 
 def tune(
@@ -74,11 +75,11 @@ def tune(
 
     ``shape`` is that of one sample; the fit draws ``samples`` and ``held_out`` noises, or uses the first and the rest of
     ``x_0``. Unless told otherwise ``samples`` is 1,024, 128 for a network of which an evaluation is much work
-    (`fitting.CHEAP`), 512 for Adam. Conditions hold one row per sample, or any number of rows that are repeated. ``what`` is "all", "times" (the
-    coefficients follow as Adams-Bashforth on the fitted times) or "coefficients". ``method`` is "gauss_newton" (forward-mode),
-    "adam" (reverse-mode, steps recomputed), or "auto": the first for a network that has forward-mode derivatives, else the
-    second. The converged reference is solved to
-    ``tolerance`` (1e-5 in float64, 1e-3 else), or given as ``target`` = (x_0, x_1).
+    (`fitting.CHEAP`), 512 for Adam. Conditions hold one row per sample, or any number of rows that are repeated. ``what`` is
+    "all", "times" (the coefficients follow as Adams-Bashforth on the fitted times) or "coefficients". ``method`` is
+    "gauss_newton" (forward-mode), "adam" (reverse-mode, steps recomputed), or "auto": the first for a network that has
+    forward-mode derivatives, else the second. The converged reference is solved to ``tolerance`` (1e-5 in float64, 1e-3 else),
+    or given as ``target`` = (x_0, x_1).
 
     The result is used like any solver: ``pl.sample(field, shape, solver=tuned)``. Of the ends of the stages of the fits (see
     `fitting`) it is the one that serves the held-out noise best. Its ``info`` holds the RMS ``error`` on that noise beside that of the
