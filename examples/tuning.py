@@ -1,7 +1,8 @@
 """A solver fitted to the model: more from every evaluation (theory T40).
 
 Times and coefficients of a non-stationary solver, fitted for 4 evaluations to the exact field of the eight Gaussians on the VP path, by matching
-converged end points, and measured on noise that the fit has not seen. Beside it untuned solvers on uniform grids.
+converged end points, and measured on noise that the fit has not seen. Beside it untuned solvers on uniform grids, and one on a
+fitted grid.
 """
 
 import sys
