@@ -91,7 +91,7 @@ def trained(path: str) -> Subject:
 
     run = Run.open(path)
     labels = {"y": torch.arange(512) % 10}
-    return Subject(run.field, run.shape, 512, 256, 128, 256, 14, 16, labels, torch.float32, torch.float32, 1e-3)
+    return Subject(run.field, run.shape, 512, 256, 256, 256, 14, 16, labels, torch.float32, torch.float32, 1e-3)
 
 
 def laws(count: int) -> list[pl.TimeLaw]:

@@ -1,5 +1,8 @@
 """Any source: pairs, coupling made ahead, both standardisations, sampling from source points and back (T27-T31)."""
 
+import os
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,7 @@ from pathline.train.assemble import standardizer_of
 from pathline.train.config import Settings
 from pathline.train.loop import trainer_of
 from pathline.train.names import CHECKPOINTS
-from pathline.train.pairing import Ahead
+from pathline.train.pairing import Ahead, works_beside
 from pathline.train.source import prepare_source
 
 TINY = {
@@ -84,6 +87,24 @@ def test_pairs_made_ahead_equal_those_made_in_step(tmp_path):
         cost = torch.cdist(given["x_0"], x_1).square()
         mixed = cost.diagonal().sum()
         assert all(mixed <= cost.diagonal(k).sum() + cost.diagonal(k - 32).sum() + 1e-3 for k in range(1, 32))
+
+
+def test_a_single_core_makes_the_same_pairs_without_a_thread(tmp_path, monkeypatch):
+    feed = trainer_of(tiny(tmp_path, coupling="exact_ot"), progress=False).feed
+    beside = feed.open(tmp_path, progress=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    assert not works_beside(torch.device("cpu"))
+    assert works_beside(torch.device("cuda"))
+    alone, threads = feed.open(tmp_path, progress=False), threading.active_count()
+    for step in range(3):
+        one = alone(step)
+        assert threading.active_count() == threads
+        assert alone.waited() > 0.0
+        two = beside(step)
+        assert torch.equal(one[0], two[0])
+        assert torch.equal(one[1]["x_0"], two[1]["x_0"])
+        threads = threading.active_count()
+    beside.close()
 
 
 def test_a_coupled_objective_is_not_coupled_twice(tmp_path):

@@ -189,7 +189,7 @@ def test_auto_fits_large_networks_to_few_particles_unless_told_otherwise() -> No
         assert tuned.info["method"] == "gauss_newton"
         assert tuned.info["held_out"] == 8
         found.append(tuned.info["samples"])
-    assert found == [128, 130, 1024]
+    assert found == [256, 130, 1024]
 
 
 def test_reference_is_converged() -> None:

@@ -13,3 +13,16 @@ document.addEventListener("DOMContentLoaded", () => {
   name();
   new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
 });
+
+// A table that is wider than the page scrolls by itself: with the keyboard, too.
+document.addEventListener("DOMContentLoaded", () => {
+  const reach = () =>
+    document.querySelectorAll(".md-typeset__scrollwrap").forEach((part, index) => {
+      if (part.hasAttribute("tabindex")) return;
+      part.tabIndex = 0;
+      part.setAttribute("role", "group");
+      part.setAttribute("aria-label", `Table ${index + 1}`);
+    });
+  reach();
+  new MutationObserver(reach).observe(document.body, { childList: true, subtree: true });
+});

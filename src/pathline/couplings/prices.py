@@ -9,9 +9,8 @@ iterations suffice where starting from 1 leaves the long waves of g far behind.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +37,7 @@ _FLOOR = 1e-15
 _BLOCK = 2**18
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """The plan diag(a) K diag(b) at the last temperature, float32, with its prices."""
 
     kernel: Tensor
@@ -76,7 +74,7 @@ def plans(cost: Tensor, spread: float, least: int, most: int) -> Iterator[Plan]:
     while True:
         a, b = _balance(kernel, b, least, most)
         prices.add_(b.log(), alpha=temperature)
-        yield Plan(kernel=kernel, a=a, b=b, prices=prices)
+        yield Plan(kernel, a, b, prices)
         for block, scale in blocks(kernel, a):
             block.mul_(scale).mul_(b).clamp_min_(_FLOOR).square_()
         temperature *= 0.5
@@ -121,5 +119,8 @@ def blocks(matrix: Tensor, values: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Blocks of the rows of ``matrix`` (n, m) that fit the cache, with the same rows of ``values`` (n,) as a column."""
     step = max(1, _BLOCK // matrix.shape[1])
     column = values[:, None]
+    if step >= len(matrix):
+        yield matrix, column
+        return
     for begin in range(0, len(matrix), step):
         yield matrix[begin : begin + step], column[begin : begin + step]

@@ -40,11 +40,13 @@ class Plan:
     """Of a fit, all stages together, unless told otherwise."""
     grid_points: int
     """Particles that the grids of starting points are fitted to, at about a thousand evaluations each."""
+    both: bool = True
+    """Whether to fit to the ends alone too, where there is a fit by the way."""
 
 
 PLANS = {
     "gauss_newton": Plan("gauss_newton", 1024, 4, 8, 40, 256),
-    "few": Plan("gauss_newton", 128, 2, 4, 16, 64),
+    "few": Plan("gauss_newton", 256, 2, 4, 16, 64, both=False),
     "adam": Plan("adam", 512, 3, 30, 250, 64),
 }
 """By what `fitting.suitable` finds, or by the method that is named."""
@@ -74,7 +76,7 @@ def tune(
     """A solver of ``evaluations`` evaluations fitted to ``field``, with its guidance and conditions.
 
     ``shape`` is that of one sample; the fit draws ``samples`` and ``held_out`` noises, or uses the first and the rest of
-    ``x_0``. Unless told otherwise ``samples`` is 1,024, 128 for a network of which an evaluation is much work
+    ``x_0``. Unless told otherwise ``samples`` is 1,024, 256 for a network of which an evaluation is much work
     (`fitting.CHEAP`), 512 for Adam. Conditions hold one row per sample, or any number of rows that are repeated. ``what`` is
     "all", "times" (the coefficients follow as Adams-Bashforth on the fitted times) or "coefficients". ``method`` is
     "gauss_newton" (forward-mode), "adam" (reverse-mode, steps recomputed), or "auto": the first for a network that has
@@ -111,9 +113,9 @@ def tune(
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
         starts = starting_points(problem, what, plan.grid_points)
         total = plan.iterations if iterations is None else iterations
-        fits = [Fit(problem, None, plan.method)]
-        if plan.method == "gauss_newton" and (way := problem.on_the_way()) is not None:
-            fits.append(Fit(problem, way, plan.method))
+        way = problem.on_the_way() if plan.method == "gauss_newton" else None
+        ways = [None, way] if way is not None and plan.both else [way]
+        fits = [Fit(problem, each, plan.method) for each in ways]
         ends = [end for fit in fits for end in fit.run(starts[: plan.starts], min(plan.sprint, total), total, progress)]
         unknowns, shape_ = min(ends, key=lambda end: typical(misses(test, *end)))
         tuned = to_solver(field, unknowns, evaluations, shape_)

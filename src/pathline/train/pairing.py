@@ -1,5 +1,6 @@
 """Pairs of source and data for the training step, made by a thread while the steps before them run (theory T27-T32)."""
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,13 +49,20 @@ class Plain:
         """Stop working ahead."""
 
 
+def works_beside(device: torch.device) -> bool:
+    """Whether a thread of this process can run while a step trains on ``device``: elsewhere, or on another core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return device.type != "cpu" or cores != 1
+
+
 class Ahead:
     """Pairs of step k, k + 1, … made by one thread while step k trains.
 
     What a step sees is a function of seed and step alone: noise and ties are drawn from a generator of the step, so a
     resumed run sees the same pairs. The work is done on the CPU; ``device`` is where its results go. A thread is
-    enough: SciPy's assignment and torch's products let go of the interpreter. Pairs are those of a whole batch, each
-    process makes all of them, and takes its ``part``.
+    enough: SciPy's assignment and torch's products let go of the interpreter. On a single core it would only get in
+    the way of the step, which then makes its own pairs. Pairs are those of a whole batch, each process makes all of
+    them, and takes its ``part``.
     """
 
     coupled = True
@@ -64,18 +72,23 @@ class Ahead:
         self._pool: ThreadPoolExecutor | None = None
         self._ready: dict[int, Future[Given]] = {}
         self._waited = 0.0
+        self._beside = works_beside(device)
 
     def __call__(self, step: int) -> Given:
+        begin = time.perf_counter()
+        x_1, rest = self._take(step) if self._beside else self._make(step)
+        self._waited += time.perf_counter() - begin
+        return self._move(x_1), {name: self._move(value) for name, value in rest.items()}
+
+    def _take(self, step: int) -> Given:
+        """The pairs of a step from the thread, which goes on with those of the next."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="pathline-pair")
         self._ready = {k: found for k, found in self._ready.items() if step <= k <= step + AHEAD}
         for k in range(step, step + AHEAD + 1):
             if k not in self._ready:
                 self._ready[k] = self._pool.submit(self._make, k)
-        begin = time.perf_counter()
-        x_1, rest = self._ready.pop(step).result()
-        self._waited += time.perf_counter() - begin
-        return self._move(x_1), {name: self._move(value) for name, value in rest.items()}
+        return self._ready.pop(step).result()
 
     def waited(self) -> float:
         """Seconds that steps have waited for their pairs since the last call."""
