@@ -1,6 +1,7 @@
 """Fitted solvers: they contain the classical ones, beat them on noise they have not seen, and survive the disk."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -274,3 +275,13 @@ def test_clear_errors(tmp_path) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+def test_one_bar_tells_of_the_whole_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    field = oracles.eight_gaussians(LINEAR)
+    pl.tune(field, 3, shape=(2,), samples=64, held_out=16, iterations=2, progress=True)
+    shown = re.findall(r"([a-z ]+): +(\d+)%", capsys.readouterr().err)
+    assert [*dict(shown)] == ["converged end points", "untuned solvers", "starting points", "fit"]
+    shares = [int(share) for _, share in shown]
+    assert shares == sorted(shares)
+    assert shares[-1] > 90

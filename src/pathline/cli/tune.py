@@ -29,7 +29,7 @@ class Arguments:
     evaluations: int = 6
     """Field evaluations per sample of the solver."""
     samples: int | None = None
-    """Noises to fit on; 1024, 128 for a large network, 512 of adam."""
+    """Noises to fit on; 1024, 256 for a large network, 512 of adam."""
     held_out: int = 256
     """Noises to validate on."""
     guidance: str | None = None

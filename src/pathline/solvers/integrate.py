@@ -1,10 +1,11 @@
 """The only loop: a field, a state, a solver and a grid of times."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -92,6 +93,10 @@ def run(
 T = TypeVar("T")
 
 
+Tell: TypeAlias = Callable[[str, float], None]
+"""Is told what is being done and the share of all that is done."""
+
+
 def bar(items: Sequence[T], progress: bool, label: str = "solve") -> Iterable[T]:
     """``items`` behind a progress bar if one is asked for."""
     if not progress:
@@ -99,6 +104,25 @@ def bar(items: Sequence[T], progress: bool, label: str = "solve") -> Iterable[T]
     from tqdm.auto import tqdm
 
     return tqdm(items, desc=label, leave=False)
+
+
+@contextmanager
+def shares(progress: bool) -> "Iterator[Tell]":
+    """Moves a progress bar, if one is asked for, through work of several kinds."""
+    if not progress:
+        yield lambda label, share: None
+        return
+    from tqdm.auto import tqdm
+
+    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=1.0, leave=False, bar_format=form) as shown:
+
+        def tell(label: str, share: float) -> None:
+            shown.set_description(label, refresh=False)
+            shown.update(share - shown.n)
+            shown.refresh()
+
+        yield tell
 
 
 def integrate(

@@ -13,9 +13,9 @@ from pathline._typing import Cond, Scalar
 from pathline.field import BaseField
 from pathline.guidance import Guidance, guide
 from pathline.solvers.base import Noise
-from pathline.solvers.fitting import METHODS, Fit, starting_points, suitable
+from pathline.solvers.fitting import METHODS, Candidate, Fit, starting_points, suitable
 from pathline.solvers.frontier import endpoint, ranking, reference, rms, take_rows
-from pathline.solvers.integrate import as_cond
+from pathline.solvers.integrate import Tell, as_cond, shares
 from pathline.solvers.nonstationary import NonStationary
 from pathline.solvers.robust import typical
 from pathline.solvers.sampling import draw_source, evaluating
@@ -96,7 +96,7 @@ def tune(
     field.check_conditions(cond)
     field = guide(field, guidance)
     began = time.perf_counter()
-    with evaluating(field), torch.no_grad():
+    with evaluating(field), torch.no_grad(), shares(progress) as tell:
         x_0, cond = _sources(field, shape, x_0, target, (samples or MOST) + held_out, generator, cond)
         one = Problem(field, x_0[:1], x_0[:1], take_rows(cond, slice(1)), evaluations, chunk)
         plan = PLANS[suitable(one, what) if method == "auto" else method]
@@ -105,18 +105,21 @@ def tune(
             x_0, cond = x_0[: count + held_out], take_rows(cond, slice(count + held_out))
         spare = min(held_out, len(x_0) // 3) if samples is None else 0
         split = min(count, len(x_0) - max(2, spare))
+        tell("converged end points", 0.0)
         x_1, moved = _ends(field, x_0, cond, tolerance) if target is None else (target[1], 0.0)
         problem, test = (
             Problem(field, x_0[rows], x_1[rows], take_rows(cond, rows), evaluations, chunk)
             for rows in (slice(0, split), slice(split, None))
         )
+        tell("untuned solvers", 0.0)
         baseline_error, baseline = ranking(field, test.x_0, test.target, test.cond, evaluations)[0]
-        starts = starting_points(problem, what, plan.grid_points)
+        tell("starting points", 0.0)
+        starts = starting_points(problem, what, plan.grid_points)[: plan.starts]
         total = plan.iterations if iterations is None else iterations
         way = problem.on_the_way() if plan.method == "gauss_newton" else None
         ways = [None, way] if way is not None and plan.both else [way]
         fits = [Fit(problem, each, plan.method) for each in ways]
-        ends = [end for fit in fits for end in fit.run(starts[: plan.starts], min(plan.sprint, total), total, progress)]
+        ends = _run(fits, starts, min(plan.sprint, total), total, tell)
         unknowns, shape_ = min(ends, key=lambda end: typical(misses(test, *end)))
         tuned = to_solver(field, unknowns, evaluations, shape_)
         error = rms(endpoint(field, test.x_0, tuned, tuned.own_grid(field.path), test.cond) - test.target)
@@ -159,6 +162,18 @@ def _sources(
     if len(x_0) < 4:
         raise ValueError(f"need at least 4 source points, got {len(x_0)}")
     return x_0, as_cond({name: _repeat(value, len(x_0)) for name, value in cond.items()}, len(x_0), x_0.device)
+
+
+def _run(fits: list[Fit], starts: list[Candidate], sprint: int, iterations: int, tell: Tell) -> list[Candidate]:
+    """The ends of all stages of the fits."""
+    each, ends = len(starts) * sprint + iterations, []
+    for k, fit in enumerate(fits):
+
+        def tick(done: int, k: int = k) -> None:
+            tell("fit", (k + done / each) / len(fits))
+
+        ends += fit.run(starts, sprint, iterations, tick)
+    return ends
 
 
 def _ends(field: BaseField, x_0: Tensor, cond: Cond, tolerance: float | None) -> tuple[Tensor, float]:
