@@ -37,6 +37,8 @@ FLAWS = """() => ({
   raw: [...document.querySelectorAll(".arithmatex")].filter((part) => !part.querySelector(".katex")).length,
   pictures: [...document.images].filter((image) => image.loading !== "lazy" && !image.naturalWidth).map((image) => image.src),
   titles: document.querySelectorAll("h1").length !== 1,
+  unreachable: [...document.querySelectorAll(".md-typeset__scrollwrap, div.arithmatex, .katex-display")].filter(
+    (part) => part.scrollWidth > part.clientWidth && part.tabIndex < 0).length,
 })"""
 """What is wrong with a page 390 pixels wide, each 0, empty or false if nothing."""
 MISSING = [

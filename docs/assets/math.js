@@ -14,15 +14,20 @@ document.addEventListener("DOMContentLoaded", () => {
   new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
 });
 
-// A table that is wider than the page scrolls by itself: with the keyboard, too.
+// A table or formula that is wider than the page scrolls by itself: with the keyboard, too.
 document.addEventListener("DOMContentLoaded", () => {
-  const reach = () =>
-    document.querySelectorAll(".md-typeset__scrollwrap").forEach((part, index) => {
-      if (part.hasAttribute("tabindex")) return;
-      part.tabIndex = 0;
-      part.setAttribute("role", "group");
-      part.setAttribute("aria-label", `Table ${index + 1}`);
-    });
+  const kinds = { Table: ".md-typeset__scrollwrap", Formula: "div.arithmatex, .katex-display" };
+  const reach = () => {
+    for (const [kind, places] of Object.entries(kinds)) {
+      document.querySelectorAll(places).forEach((part, index) => {
+        if (part.scrollWidth <= part.clientWidth) return part.removeAttribute("tabindex");
+        part.tabIndex = 0;
+        part.setAttribute("role", "group");
+        part.setAttribute("aria-label", `${kind} ${index + 1}`);
+      });
+    }
+  };
   reach();
   new MutationObserver(reach).observe(document.body, { childList: true, subtree: true });
+  for (const event of ["load", "resize"]) window.addEventListener(event, reach);
 });
