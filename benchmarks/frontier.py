@@ -15,6 +15,7 @@ which x goes on towards x̂(x, 1) for as long as a solver comes nearer to t = 1.
 Rows and columns that a run does not measure are kept from the results of an earlier one; what is measured is written row by row.
 """
 
+import copy
 import json
 import math
 import time
@@ -156,7 +157,12 @@ def median(off: Tensor) -> float:
 
 
 def converged(field: BaseField, x_0: Tensor, cond: dict[str, Any]) -> Tensor:
-    return reference(field, x_0, cond, tolerance=1e-7 if x_0.dtype == torch.float64 else 1e-3)[0]
+    """Endpoints from a solve in float64, that of a network too."""
+    if x_0.dtype == torch.float64:
+        return reference(field, x_0, cond, tolerance=1e-7)[0]
+    assert isinstance(field, pl.Field)
+    exact = pl.Field(copy.deepcopy(field.net).double(), field.path, field.prediction)
+    return reference(exact, x_0.double(), cond, tolerance=1e-5)[0].to(x_0)
 
 
 def pairs_of(name: str, subject: Subject, cache: Path | None) -> tuple[Tensor, Tensor]:
