@@ -133,8 +133,10 @@ def test_assign_has_the_total_of_scipy(kind: str, n: int, sparse: bool, monkeypa
         monkeypatch.setattr(assignment, "_MANY", 1)
     cost = costs(kind, n)
     before = cost.clone()
-    check_optimal(cost, assign(cost))
+    found = assign(cost)
+    check_optimal(cost, found)
     assert torch.equal(cost, before)
+    assert torch.equal(assign(before, overwrite=True), found)
 
 
 @pytest.mark.parametrize("kind", ["plane", "images", "one of clusters", "duplicates", "rounded"])

@@ -9,7 +9,7 @@ import torch
 
 import pathline as pl
 from pathline.data import Dataset, toy
-from pathline.train import Run, TrainConfig, Trainer
+from pathline.train import Run, TrainConfig, Trainer, pairing
 from pathline.train import checkpoint as ckpt
 from pathline.train.assemble import standardizer_of
 from pathline.train.config import Settings
@@ -107,6 +107,60 @@ def test_a_single_core_makes_the_same_pairs_without_a_thread(tmp_path, monkeypat
     beside.close()
 
 
+def test_the_thread_makes_steps_in_turn_and_not_too_many_ahead(monkeypatch):
+    """Each step once, whatever a go is; never more than two goes ahead; large pairs in goes of the least size."""
+    for numbers, most in ((1, pairing.MOST), (2**22, pairing.LEAST)):
+        made = []
+
+        def make(step, numbers=numbers, made=made):
+            made.append(step)
+            return torch.full((numbers,), float(step)), {"x_0": torch.full((numbers,), -float(step))}
+
+        feed = Ahead(make, torch.device("cpu"))
+        for step in range(40):
+            x_1, given = feed(step)
+            assert (x_1[0], given["x_0"][-1]) == (step, -step)
+            assert max(made) <= step + 2 * most
+        assert made == sorted(set(made))
+        assert feed(7)[0][0] == 7  # a step out of turn
+        assert feed(8)[0][0] == 8
+        feed.close()
+        assert feed(3)[0][0] == 3  # opened again
+        feed.close()
+
+
+def test_what_fails_in_the_thread_is_told_at_its_step():
+    def make(step):
+        if step == 3:
+            raise ValueError("no pairs of step 3")
+        return torch.tensor([step]), {}
+
+    feed = Ahead(make, torch.device("cpu"))
+    assert [int(feed(step)[0]) for step in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="step 3"):
+        feed(3)
+    assert int(feed(4)[0]) == 4
+    feed.close()
+
+
+def test_closing_does_not_wait_for_all_that_was_asked_for():
+    begun, go = [], threading.Event()
+
+    def make(step):
+        begun.append(step)
+        if step:
+            go.wait(10)
+        return torch.tensor([step]), {}
+
+    feed = Ahead(make, torch.device("cpu"))
+    feed(0)
+    while len(begun) < 2:
+        pass
+    threading.Timer(0.05, go.set).start()
+    feed.close()
+    assert begun == [0, 1]
+
+
 def test_a_coupled_objective_is_not_coupled_twice(tmp_path):
     calls = []
 
@@ -122,12 +176,12 @@ def test_a_coupled_objective_is_not_coupled_twice(tmp_path):
         objective=objective,
         data=data,
         out=str(tmp_path),
-        steps=6,
+        steps=80,
         held_out=0.0,
         batch_size=10,
         progress=False,
     ).fit()
-    assert 6 <= len(calls) <= 6 + 4
+    assert 80 <= len(calls) <= 80 + 2 * pairing.MOST
     assert run.objective is objective
 
 

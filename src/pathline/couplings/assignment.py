@@ -37,10 +37,11 @@ def transport_cost(x_0: Tensor, x_1: Tensor) -> Tensor:
     return torch.mm((x_0 - x_0.mean(0)).mul_(-2.0), (x_1 - x_1.mean(0)).T)
 
 
-def assign(cost: Tensor) -> Tensor:
+def assign(cost: Tensor, *, overwrite: bool = False) -> Tensor:
     """For each column j of ``cost`` (n, n) the row that the cheapest permutation gives it: int64 (n,), on its device.
 
-    The optimum is that of the numbers in ``cost``: exact up to their rounding.
+    The optimum is that of the numbers in ``cost``: exact up to their rounding. With ``overwrite`` these may be lost, which spares
+    a copy.
 
     Raises:
         ValueError: NaN or infinity in the cost.
@@ -59,7 +60,7 @@ def assign(cost: Tensor) -> Tensor:
     elif n > _SMALL and spread > 0.0:
         prices = next(islice(plans(cost, spread, 2, 2), 7, None)).prices
     if matching is None:
-        table = cost if prices is None else cost - prices.to(cost)
+        table = cost if prices is None else torch.sub(cost, prices.to(cost), out=cost if overwrite else None)
         matching = linear_sum_assignment(table.double().cpu().numpy())[1]
     rows = np.empty(n, np.int64)
     rows[matching] = np.arange(n)

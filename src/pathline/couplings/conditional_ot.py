@@ -53,7 +53,7 @@ class ConditionalOT:
             return ClassExactOT()(x_0, x_1, y)
         distance, between = self.costs(x_0, x_1, y)
         weight = weight_of_ratio(distance, between, self.ratio) if self.weight is None else self.weight
-        return assign(distance.add_(between, alpha=weight))
+        return assign(distance.add_(between, alpha=weight), overwrite=True)
 
     def costs(self, x_0: Tensor, x_1: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """|x_0_j − x_1_i|² and c(y_j, y_i), both (B, B) with the source in rows."""

@@ -33,7 +33,7 @@ class ExactOT:
 def optimal(x_0: Tensor, x_1: Tensor) -> Tensor:
     """For each row of ``x_1`` (B, D) its row of ``x_0`` (B, D) in the pairing of least squared distance, int64 (B,)."""
     if x_0.shape[1] != 1:
-        return assign(transport_cost(x_0, x_1))
+        return assign(transport_cost(x_0, x_1), overwrite=True)
     if not bool(torch.isfinite(x_0).all() and torch.isfinite(x_1).all()):
         raise ValueError("x_0 and x_1 must be finite to be coupled: look for NaN or infinity")
     chosen = torch.empty(len(x_0), dtype=torch.int64, device=x_0.device)

@@ -40,11 +40,13 @@ class Order:
         return torch.cat(pieces)
 
     def _order(self, epoch: int) -> Tensor:
-        if epoch not in self._epochs:
+        known = self._epochs  # replaced whole, never changed: threads may ask at a time
+        found = known.get(epoch)
+        if found is None:
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-            kept = {k: v for k, v in self._epochs.items() if k == epoch - 1}
-            self._epochs = {**kept, epoch: torch.randperm(self.n, generator=generator)}
-        return self._epochs[epoch]
+            found = torch.randperm(self.n, generator=generator)
+            self._epochs = {**{k: v for k, v in known.items() if k == epoch - 1}, epoch: found}
+        return found
 
 
 class Batches:

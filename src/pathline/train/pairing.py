@@ -15,8 +15,11 @@ from pathline.couplings import Coupling, DatasetCoupling, PairSource, load_pairs
 from pathline.train.feed import LazyBatches, StreamBatches
 from pathline.train.order import Batches, Order, derive_seed
 
-AHEAD = 4
-"""Steps whose pairs are made before they are asked for: uneven steps even out."""
+LEAST, MOST = 2, 16
+"""Steps whose pairs the thread makes in one go. It is given as many again before it has done: uneven steps even out, and
+waking it for every step would cost the step more than all else."""
+BYTES = 2**25
+"""That the pairs of one go may take, unless they are those of `LEAST` steps."""
 
 AnyBatches = Batches | LazyBatches | StreamBatches
 Given = tuple[Tensor, dict[str, Tensor]]
@@ -71,6 +74,8 @@ class Ahead:
         self._make, self._device, self._part = make, device, part
         self._pool: ThreadPoolExecutor | None = None
         self._ready: dict[int, Future[Given]] = {}
+        self._due = self._until = -1  # the step that comes next, and the first that the thread does not know of
+        self._go = LEAST
         self._waited = 0.0
         self._beside = works_beside(device)
 
@@ -82,13 +87,42 @@ class Ahead:
 
     def _take(self, step: int) -> Given:
         """The pairs of a step from the thread, which goes on with those of the next."""
+        if step != self._due or not self._ready:
+            self._forget()
+            self._until = step
+            self._ask()
+        found = self._ready.pop(step)
+        self._due = step + 1
+        if self._until - step <= self._go:
+            self._ask()
+        given = found.result()
+        size = sum(value.nbytes for value in (given[0], *given[1].values()))
+        self._go = min(MOST, max(LEAST, BYTES // max(size, 1)))
+        return given
+
+    def _ask(self) -> None:
+        """Give the thread the next steps."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="pathline-pair")
-        self._ready = {k: found for k, found in self._ready.items() if step <= k <= step + AHEAD}
-        for k in range(step, step + AHEAD + 1):
-            if k not in self._ready:
-                self._ready[k] = self._pool.submit(self._make, k)
-        return self._ready.pop(step).result()
+        asked: dict[int, Future[Given]] = {k: Future() for k in range(self._until, self._until + self._go)}
+        self._until += self._go
+        self._ready |= asked
+        self._pool.submit(self._fill, asked)
+
+    def _fill(self, asked: "dict[int, Future[Given]]") -> None:
+        """What the thread does."""
+        for step, future in asked.items():
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(self._make(step))
+                except BaseException as error:  # raised where the step asks for its pairs
+                    future.set_exception(error)
+
+    def _forget(self) -> None:
+        """Drop what is made or asked for."""
+        for future in self._ready.values():
+            future.cancel()
+        self._ready = {}
 
     def waited(self) -> float:
         """Seconds that steps have waited for their pairs since the last call."""
@@ -97,9 +131,10 @@ class Ahead:
 
     def close(self) -> None:
         """Stop working ahead."""
+        self._forget()
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pool, self._ready = None, {}
+            self._pool.shutdown(wait=True)
+        self._pool = None
 
     def _move(self, value: Tensor) -> Tensor:
         value = value if self._part is None else value[self._part]
