@@ -107,7 +107,14 @@ def test_a_single_core_makes_the_same_pairs_without_a_thread(tmp_path, monkeypat
     beside.close()
 
 
-def test_the_thread_makes_steps_in_turn_and_not_too_many_ahead(monkeypatch):
+@pytest.fixture
+def beside(monkeypatch):
+    """As where another core is free."""
+    monkeypatch.setattr(pairing, "works_beside", lambda device: True)
+
+
+@pytest.mark.usefixtures("beside")
+def test_the_thread_makes_steps_in_turn_and_not_too_many_ahead():
     """Each step once, whatever a go is; never more than two goes ahead; large pairs in goes of the least size."""
     for numbers, most in ((1, pairing.MOST), (2**22, pairing.LEAST)):
         made = []
@@ -129,6 +136,7 @@ def test_the_thread_makes_steps_in_turn_and_not_too_many_ahead(monkeypatch):
         feed.close()
 
 
+@pytest.mark.usefixtures("beside")
 def test_what_fails_in_the_thread_is_told_at_its_step():
     def make(step):
         if step == 3:
@@ -143,22 +151,23 @@ def test_what_fails_in_the_thread_is_told_at_its_step():
     feed.close()
 
 
+@pytest.mark.usefixtures("beside")
 def test_closing_does_not_wait_for_all_that_was_asked_for():
-    begun, go = [], threading.Event()
+    made, begun, go = [], threading.Event(), threading.Event()
 
     def make(step):
-        begun.append(step)
+        made.append(step)
         if step:
+            begun.set()
             go.wait(10)
         return torch.tensor([step]), {}
 
     feed = Ahead(make, torch.device("cpu"))
     feed(0)
-    while len(begun) < 2:
-        pass
+    assert begun.wait(10)
     threading.Timer(0.05, go.set).start()
     feed.close()
-    assert begun == [0, 1]
+    assert made == [0, 1]
 
 
 def test_a_coupled_objective_is_not_coupled_twice(tmp_path):
