@@ -91,14 +91,13 @@ class Ahead:
             self._forget()
             self._until = step
             self._ask()
-        found = self._ready.pop(step)
         self._due = step + 1
+        x_1, rest = self._ready.pop(step).result()
         if self._until - step <= self._go:
+            size = sum(value.nbytes for value in (x_1, *rest.values()))
+            self._go = min(MOST, max(LEAST, BYTES // max(size, 1)))
             self._ask()
-        given = found.result()
-        size = sum(value.nbytes for value in (given[0], *given[1].values()))
-        self._go = min(MOST, max(LEAST, BYTES // max(size, 1)))
-        return given
+        return x_1, rest
 
     def _ask(self) -> None:
         """Give the thread the next steps."""
